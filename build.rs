@@ -16,8 +16,8 @@ use std::{env, fs};
 
 use netproof_loader::{Damage, Parts, pack};
 
-/// The architectures of the nodes: as Rust names them, and as Kubernetes does.
-const ARCHITECTURES: [(&str, &str); 2] = [("x86_64", "amd64"), ("aarch64", "arm64")];
+/// The architectures of the nodes: as Rust names them, as Kubernetes does, and as ELF files number them.
+const ARCHITECTURES: [(&str, &str, u16); 2] = [("x86_64", "amd64", 62), ("aarch64", "arm64", 183)];
 
 /// A program that is built for the nodes.
 struct Program {
@@ -89,8 +89,8 @@ fn write_carried() -> Result<(), String> {
 /// Builds the agent for the target of netproof. Returns its architecture and the packed agent.
 fn build(out: &Path) -> Result<(&'static str, Vec<u8>), String> {
     let target = variable("CARGO_CFG_TARGET_ARCH")?;
-    let known = ARCHITECTURES.iter().find(|(rust, _)| *rust == target);
-    let (_, architecture) = known.ok_or_else(|| {
+    let known = ARCHITECTURES.iter().find(|(rust, ..)| *rust == target);
+    let (_, architecture, _) = known.ok_or_else(|| {
         format!("netproof has no agent for {target}: build it with NETPROOF_AGENTS=none, see build.rs")
     })?;
     let agent = compile(out, &AGENT)?;
@@ -154,20 +154,24 @@ fn is_for_outer_build(variable: &str) -> bool {
 fn take(folder: &Path) -> Result<Vec<(&'static str, Vec<u8>)>, String> {
     println!("cargo::rerun-if-changed={}", folder.display());
     let mut agents = Vec::new();
-    for (_, architecture) in ARCHITECTURES {
+    for (_, architecture, machine) in ARCHITECTURES {
         let path = folder.join(format!("netproof-probe-{architecture}"));
         if !path.exists() {
             continue;
         }
-        let agent = read(&path)?;
-        let damage = Parts::of(&agent).err();
-        let packed = match damage {
-            None => agent,
-            Some(Damage::NoFooter) => {
-                pack(&read(&folder.join(format!("netproof-loader-{architecture}")))?, &agent)
+        let content = read(&path)?;
+        let damaged = |damage: Damage| format!("{} is damaged: {}", path.display(), damage.reason());
+        let packed = match Parts::of(&content) {
+            Ok(_) => content,
+            Err(Damage::NoFooter) => {
+                pack(&read(&folder.join(format!("netproof-loader-{architecture}")))?, &content)
             }
-            Some(damage) => return Err(format!("{} is damaged: {}", path.display(), damage.reason())),
+            Err(damage) => return Err(damaged(damage)),
         };
+        let Parts { loader, agent } = Parts::of(&packed).map_err(damaged)?;
+        if [loader, &agent].iter().any(|program| elf_machine(program) != Some(machine)) {
+            return Err(format!("{} or its loader is not a program for {architecture}", path.display()));
+        }
         agents.push((architecture, packed));
     }
     if agents.is_empty() {
@@ -175,6 +179,12 @@ fn take(folder: &Path) -> Result<Vec<(&'static str, Vec<u8>)>, String> {
         return Err(format!("NETPROOF_AGENTS={}: it has no file {files}", folder.display()));
     }
     Ok(agents)
+}
+
+/// Returns the number of the machine that an ELF program is for.
+fn elf_machine(program: &[u8]) -> Option<u16> {
+    let number = program.get(18..20)?.try_into().ok()?;
+    program.starts_with(b"\x7fELF").then_some(u16::from_le_bytes(number))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

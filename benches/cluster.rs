@@ -46,6 +46,46 @@ fn main() {
     report("45 cases in all, to the printed verdict", 20.0, verdict);
     report("the same, to the last namespace's end", 30.0, end);
     println!("{}", result.get("counts").unwrap_or(&Value::Null));
+    compare_agents(&context);
+}
+
+/// How often pods are started with the agent in a ConfigMap, and how often with the agent in an image.
+const STARTS: usize = 5;
+
+/// Prints how long pods take to start with the agent in a ConfigMap, and how long with its image.
+fn compare_agents(context: &str) {
+    let image = ["--image", netproof::image::DEFAULT_IMAGE, "--image-pull-policy", "Never"];
+    let (mut carried, mut loaded) = (Vec::new(), Vec::new());
+    for _ in 0..STARTS {
+        carried.extend(start(context, &[]));
+        loaded.extend(start(context, &image));
+    }
+    let [carried, loaded] = [carried, loaded].map(|mut times| {
+        times.sort_unstable();
+        times.get(times.len() / 2).copied()
+    });
+    let (Some(carried), Some(loaded)) = (carried, loaded) else {
+        println!("the nodes do not have the image of the agent: `netproof image load` loads it");
+        return;
+    };
+    let [carried, loaded] = [carried, loaded].map(|took| took.as_secs_f64());
+    println!(
+        "{carried:7.2} s                     from nothing to ready, agent in a ConfigMap (median of {STARTS})"
+    );
+    println!("{loaded:7.2} s                     the same, agent in an image that the nodes have");
+    println!("{:7.2}   of  1.00              the first divided by the second", carried / loaded);
+}
+
+/// Returns how long the pods of a scenario took from nothing to ready. `None` if they did not start.
+fn start(context: &str, options: &[&str]) -> Option<Duration> {
+    let output = Command::new(env!("CARGO_BIN_EXE_netproof"))
+        .args(["run", "--backend", "cluster", "--context", context, "-o", "json", "default-deny"])
+        .args(options)
+        .output()
+        .expect("the program runs");
+    let report: Value = serde_json::from_slice(&output.stdout).ok()?;
+    let scenario = report.get("scenarios")?.get(0)?;
+    Some(millis(scenario, "startMs")).filter(|took| !took.is_zero())
 }
 
 fn report(what: &str, at_most: f64, took: Duration) {

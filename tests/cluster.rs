@@ -5,6 +5,7 @@ mod access;
 mod agents;
 mod cleanup;
 mod faults;
+mod restrictions;
 mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches, Args, Command, ValueEnum};
 
 use super::backend_kind::BackendKind;
 use super::value;
-use crate::backend::cluster::{Control, PullPolicy, Settings, Target};
+use crate::backend::cluster::{Control, PullPolicy, Resources, Settings, Target};
 use crate::snapshot::Identity;
 
 /// The cluster, and the user.
@@ -32,18 +32,34 @@ pub(super) struct ClusterOptions {
 
     /// An image that contains the agent, as netproof image makes it [default: none. The run brings the agent in
     /// ConfigMaps, and runs it in an image that the nodes have]
-    #[arg(long, value_name = "IMAGE", help_heading = ON_A_CLUSTER)]
+    #[arg(long, value_name = "IMAGE", group = "named_image", help_heading = ON_A_CLUSTER)]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     image: Option<String>,
 
+    /// Any image of Linux, in which the agent of the ConfigMaps runs. Nothing of it is run or read [default: one
+    /// that the nodes have]
+    #[arg(long, value_name = "IMAGE", group = "named_image", help_heading = ON_A_CLUSTER)]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    base_image: Option<String>,
+
     /// When nodes pull the image [default: if they do not have it]
-    #[arg(long, value_name = "POLICY", value_enum, requires = "image", help_heading = ON_A_CLUSTER)]
+    #[arg(long, value_name = "POLICY", value_enum, requires = "named_image", help_heading = ON_A_CLUSTER)]
     image_pull_policy: Option<PullPolicyName>,
 
     /// A Secret for pulling the image. It is copied to the run's namespaces
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = value::object, help_heading = ON_A_CLUSTER)]
-    #[arg(requires = "image")]
+    #[arg(requires = "named_image")]
     image_pull_secret: Option<Identity>,
+
+    /// What each probe pod requests, if a quota or a LimitRange demands more [default: cpu=5m,memory=16Mi]
+    #[arg(long, value_name = "RESOURCE=QUANTITY,...", value_delimiter = ',', help_heading = ON_A_CLUSTER)]
+    #[arg(value_parser = value::quantity)]
+    pod_requests: Vec<(String, String)>,
+
+    /// What each probe pod can use at most [default: cpu=500m,memory=64Mi]
+    #[arg(long, value_name = "RESOURCE=QUANTITY,...", value_delimiter = ',', help_heading = ON_A_CLUSTER)]
+    #[arg(value_parser = value::quantity)]
+    pod_limits: Vec<(String, String)>,
 
     /// Use these nodes, each of them as source and destination [default: two that fit]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = ON_A_CLUSTER)]
@@ -129,17 +145,22 @@ impl TargetOptions {
 
 impl ClusterOptions {
     pub(super) fn settings(&self) -> Settings {
+        let mut resources = Resources::default();
+        resources.requests.extend(self.pod_requests.iter().cloned());
+        resources.limits.extend(self.pod_limits.iter().cloned());
         Settings {
             target: self.target.target(),
             namespace_prefix: self.namespace_prefix.clone(),
             prepared_namespaces: self.prepared_namespaces.clone(),
             image: self.image.clone(),
+            base_image: self.base_image.clone(),
             image_pull_policy: self.image_pull_policy.map(|policy| match policy {
                 PullPolicyName::Always => PullPolicy::Always,
                 PullPolicyName::IfNotPresent => PullPolicy::IfNotPresent,
                 PullPolicyName::Never => PullPolicy::Never,
             }),
             image_pull_secret: self.image_pull_secret.clone(),
+            resources,
             nodes: self.nodes.clone(),
             every_node: self.every_node,
             control: match self.control {

@@ -60,6 +60,16 @@ pub(super) fn object(text: &str) -> Result<Identity, String> {
     }
 }
 
+/// Parses `resource=quantity`. The API server checks both.
+pub(super) fn quantity(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((resource, quantity)) if !resource.is_empty() && !quantity.is_empty() => {
+            Ok((resource.to_owned(), quantity.to_owned()))
+        }
+        Some(_) | None => Err("write it as resource=quantity, such as cpu=100m or memory=64Mi".to_owned()),
+    }
+}
+
 /// Parses a range as manifests write it.
 pub(super) fn cidr(text: &str) -> Result<IpNet, Problem> {
     rules::cidr(text, &Field::ROOT)

@@ -95,10 +95,10 @@ spec:
 }
 
 /// A manifest that is in the cluster until the value is dropped.
-struct Applied<'a>(&'a Cluster, String);
+pub(super) struct Applied<'a>(&'a Cluster, String);
 
 impl<'a> Applied<'a> {
-    fn new(cluster: &'a Cluster, path: String) -> Self {
+    pub(super) fn new(cluster: &'a Cluster, path: String) -> Self {
         cluster.kubectl(&["apply", "--validate=false", "-f", &path]);
         Self(cluster, path)
     }

@@ -15,6 +15,8 @@ fn a_run_needs_no_image() {
     // The nodes may have the image of the agent. It is not used.
     let images = cluster.of_runs("pods", ".spec.containers[*].image");
     assert!(!images.is_empty() && images.iter().all(|image| !image.contains("netproof-probe")), "{images:?}");
+    let levels = cluster.of_runs("namespaces", ".metadata.labels['pod-security\\.kubernetes\\.io/enforce']");
+    assert!(!levels.is_empty() && levels.iter().all(|level| level == "restricted"), "{levels:?}");
     let immutable = cluster.of_runs("configmaps", ".immutable");
     assert!(!immutable.is_empty() && immutable.iter().all(|immutable| immutable == "true"), "{immutable:?}");
     run(User::Root, ["cleanup", "--yes", "--context", &cluster.context]).exits(0);

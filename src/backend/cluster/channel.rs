@@ -81,9 +81,10 @@ impl Channel {
             Some(PodState::Failed(why)) => Unreachable::Gone(why),
             Some(PodState::Succeeded) => Unreachable::Gone("it has ended".to_owned()),
             None if status_code(error) == Some(404) => Unreachable::Gone("its pod was deleted".to_owned()),
-            Some(PodState::Starting | PodState::Unschedulable(_) | PodState::Ready(_)) | None => {
-                Unreachable::Broken(say(error))
-            }
+            Some(
+                PodState::Starting | PodState::Unschedulable(_) | PodState::NoImage(_) | PodState::Ready(_),
+            )
+            | None => Unreachable::Broken(say(error)),
         }
     }
 }

@@ -4,7 +4,9 @@
 //! The backend changes only objects that it created, and the labels and annotations of prepared namespaces.
 
 mod access;
+mod advice;
 mod agent_source;
+mod base_images;
 mod canaries;
 mod capacity;
 mod channel;
@@ -13,7 +15,6 @@ mod cluster_policies;
 mod connect;
 mod deployment;
 mod foreign;
-mod host_images;
 mod leftovers;
 #[cfg(test)]
 mod mocked;
@@ -59,7 +60,7 @@ use prepared::Prepared;
 use request::{apply, failed, persistently, say};
 use schedule::{Group, Schedule, Turn};
 use sentinels::Turns;
-pub use settings::{Control, PullPolicy, Settings};
+pub use settings::{Control, PullPolicy, Resources, Settings};
 use shared::Shared;
 
 /// A cluster, in use by one run.
@@ -97,9 +98,14 @@ impl Cluster {
             named => Wanted::Named(named),
         };
         let nodes = nodes::choose(&survey.nodes, wanted)?;
-        let source = match &settings.image {
-            Some(image) => AgentSource::Image(image.clone()),
-            None => AgentSource::carried(host_images::choose(&survey.nodes, &nodes)?)?,
+        let source = match (&settings.image, &settings.base_image) {
+            (Some(image), _) => AgentSource::Image(image.clone()),
+            (None, Some(image)) => {
+                AgentSource::carried(base_images::named(&survey.nodes, &nodes, image), true)?
+            }
+            (None, None) => {
+                AgentSource::carried(base_images::find(&client, &survey.nodes, &nodes).await?, false)?
+            }
         };
         let run = random::word(5).map_err(|error| no_random_numbers(&error))?;
         let prefix = settings.namespace_prefix.clone().unwrap_or_else(|| format!("netproof-{run}"));

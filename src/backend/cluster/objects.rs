@@ -167,8 +167,15 @@ impl Maker {
         format!("netproof-{}-{architecture}", self.run)
     }
 
-    /// Returns the object for a scenario's pod on a node. Its agent signs with the pod's name on the cluster.
-    pub(super) fn pod(&self, pod: &Pod, real: &Identity, node: &str) -> Result<core::Pod, Error> {
+    /// Returns the object for a scenario's pod on a node, with this image. Its agent signs with the pod's name on the
+    /// cluster.
+    pub(super) fn pod(
+        &self,
+        pod: &Pod,
+        real: &Identity,
+        node: &str,
+        image: &str,
+    ) -> Result<core::Pod, Error> {
         let Settings { image_pull_secret, deadline, .. } = &self.settings;
         let labels = self.labels(&pod.labels, false);
         let mut metadata = self.metadata(Some(real.namespace.clone()), &real.name, labels);
@@ -180,7 +187,7 @@ impl Maker {
         object(json!({
             "metadata": metadata,
             "spec": {
-                "containers": [self.container(pod, &real.to_string(), node)?],
+                "containers": [self.container(pod, &real.to_string(), image)],
                 "volumes": self.source.architecture(node).map(|architecture| json!([
                     {
                         "name": PROGRAM_VOLUME,
@@ -211,14 +218,12 @@ impl Maker {
         }))
     }
 
-    fn container(&self, pod: &Pod, agent: &str, node: &str) -> Result<Value, Error> {
-        let (image, pull, carried) = match &self.source {
-            AgentSource::Image(image) => (image, self.settings.image_pull_policy.map(PullPolicy::name), None),
-            AgentSource::ConfigMaps(carried) => (
-                &carried.host(node)?.image,
-                Some(PullPolicy::IfNotPresent.name()),
-                Some(self.source.program()),
-            ),
+    fn container(&self, pod: &Pod, agent: &str, image: &str) -> Value {
+        let Settings { image_pull_policy, resources, .. } = &self.settings;
+        let policy = image_pull_policy.unwrap_or(PullPolicy::IfNotPresent);
+        let carried = match &self.source {
+            AgentSource::Image(_) => None,
+            AgentSource::ConfigMaps(_) => Some(self.source.program()),
         };
         let mut env = vec![json!({"name": TOKEN_VARIABLE, "value": self.token})];
         // The image may set it, too.
@@ -228,10 +233,10 @@ impl Maker {
             json!({"name": port.name, "containerPort": number, "protocol": protocol})
         };
         let ports: Vec<Value> = pod.ports.iter().map(port).collect();
-        Ok(json!({
+        json!({
             "name": AGENT,
             "image": image,
-            "imagePullPolicy": pull,
+            "imagePullPolicy": policy.name(),
             "command": carried.map(|program| [program]),
             "args": ["--name", agent, "--listen", format!("127.0.0.1:{CONTROL_PORT}")],
             // That of the image may be one that this user cannot enter.
@@ -244,16 +249,13 @@ impl Maker {
             // If the agent cannot be unpacked, the last line of its output says why.
             "terminationMessagePolicy": carried.map(|_| "FallbackToLogsOnError"),
             "ports": Some(ports).filter(|ports| !ports.is_empty()),
-            "resources": {
-                "requests": {"cpu": "5m", "memory": "16Mi"},
-                "limits": {"cpu": "500m", "memory": "64Mi"},
-            },
+            "resources": {"requests": resources.requests, "limits": resources.limits},
             "securityContext": {
                 "allowPrivilegeEscalation": false,
                 "readOnlyRootFilesystem": true,
                 "capabilities": {"drop": ["ALL"]},
             },
-        }))
+        })
     }
 }
 
@@ -298,10 +300,10 @@ steps: [{name: s}]
         cluster.services[1].only_local = true;
         let real = Identity::new("p-x", "a-2");
         let objects = json!({
-            "pod": plain.pod(&cluster.pods[0], &real, "n").unwrap(),
+            "pod": plain.pod(&cluster.pods[0], &real, "n", "probe").unwrap(),
             "carried agent": carrying.agent("arm64", "p-x").unwrap(),
-            "carrying pod": carrying.pod(&cluster.pods[1], &real, "n").unwrap(),
-            "pulled": pulled.pod(&cluster.pods[1], &real, "n").unwrap(),
+            "carrying pod": carrying.pod(&cluster.pods[1], &real, "n", "pause").unwrap(),
+            "pulled": pulled.pod(&cluster.pods[1], &real, "n", "probe").unwrap(),
             "service": plain.service(&cluster.services[0], &names).unwrap(),
             "local service": plain.service(&cluster.services[1], &names).unwrap(),
             "open port": plain.open_port("p-x", "sentinel-0", ("role", "sentinel"), 15_121).unwrap(),

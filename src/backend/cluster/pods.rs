@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use super::advice::{self, IMAGE_REASONS, UnusableImage};
 use super::objects::RUN;
 use super::request::{list, unless_missing};
 use crate::backend::Error;
@@ -34,12 +35,26 @@ pub(super) enum PodState {
     Starting,
     /// It has not started yet, because no node has room.
     Unschedulable(String),
+    /// It has not started yet, because its node cannot use the image.
+    NoImage(UnusableImage),
     /// It runs, with these addresses.
     Ready(Vec<IpAddr>),
     /// It has ended successfully.
     Succeeded,
     /// It cannot start, or has failed.
     Failed(String),
+}
+
+impl PodState {
+    /// Returns the image that the pod's node cannot use. `None` if this is not the problem.
+    fn unusable_image(&self) -> Option<&UnusableImage> {
+        match self {
+            Self::NoImage(image) => Some(image),
+            Self::Starting | Self::Unschedulable(_) | Self::Ready(_) | Self::Succeeded | Self::Failed(_) => {
+                None
+            }
+        }
+    }
 }
 
 type Pods = BTreeMap<Identity, PodState>;
@@ -180,6 +195,41 @@ impl PodWatch {
         }
     }
 
+    /// Waits until a node cannot use the image of one of these pods. Returns all such pods with the images.
+    pub(super) async fn unusable_images(&self, pods: &[Identity]) -> Vec<(Identity, UnusableImage)> {
+        let unusable = |states: &Pods| -> Vec<_> {
+            let images =
+                pods.iter().filter_map(|pod| Some((pod.clone(), states.get(pod)?.unusable_image()?.clone())));
+            images.collect()
+        };
+        let mut watched = self.pods.clone();
+        let found = watched.wait_for(|states| !unusable(states).is_empty()).await;
+        match found.map(|states| unusable(&states)) {
+            Ok(found) => found,
+            // The watch has ended, so nothing changes any more.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Waits until the watch has noticed that a pod no longer has an image.
+    pub(super) async fn is_replaced(&self, pod: &Identity, image: &str) -> Result<(), Error> {
+        let is_replaced = |pods: &Pods| {
+            let unusable = pods.get(pod).and_then(PodState::unusable_image);
+            unusable.is_none_or(|unusable| unusable.image != image)
+        };
+        let doing = format!("change the image of pod {pod}");
+        self.until(&doing, "it was not changed", ENDING, is_replaced).await.map(drop)
+    }
+
+    /// Returns what the kubelet says if the node is pulling the image of a pod that is not ready.
+    pub(super) async fn pull(&self, pod: &Identity) -> Option<String> {
+        if self.state(pod) != Some(PodState::Starting) {
+            return None;
+        }
+        let last = self.last_event(pod, "").await?;
+        (last.reason.as_deref() == Some("Pulling")).then(|| last.message.unwrap_or_default())
+    }
+
     /// Waits until pods no longer exist, according to the watch.
     #[tracing::instrument(name = "wait_until_pods_are_gone", level = "debug", skip_all)]
     pub(super) async fn gone(&self, unwanted: &[Identity], longest: Duration) -> Result<(), Error> {
@@ -196,7 +246,11 @@ impl PodWatch {
         let failure = ending.iter().find_map(|pod| match pods.get(pod) {
             Some(PodState::Failed(why)) => Some(format!("{pod} failed: {why}")),
             Some(
-                PodState::Starting | PodState::Unschedulable(_) | PodState::Ready(_) | PodState::Succeeded,
+                PodState::Starting
+                | PodState::Unschedulable(_)
+                | PodState::NoImage(_)
+                | PodState::Ready(_)
+                | PodState::Succeeded,
             ) => None,
             None => Some(format!("{pod} was deleted")),
         });
@@ -214,11 +268,19 @@ impl PodWatch {
 
     /// Returns the latest warning event about a pod.
     async fn last_warning(&self, pod: &Identity) -> Option<String> {
-        let events: Api<CoreEvent> = Api::namespaced(self.client.clone(), &pod.namespace);
-        let of_pod = ListParams::default().fields(&format!("involvedObject.name={},type=Warning", pod.name));
-        let events = events.list(&of_pod).await.ok()?.items;
-        let last = events.into_iter().max_by_key(|event| event.metadata.creation_timestamp.clone())?;
+        let last = self.last_event(pod, ",type=Warning").await?;
         Some(format!("{}: {}", last.reason.unwrap_or_default(), last.message.unwrap_or_default()))
+    }
+
+    /// Returns the latest event about a pod that these field selectors select.
+    async fn last_event(&self, pod: &Identity, selectors: &str) -> Option<CoreEvent> {
+        let events: Api<CoreEvent> = Api::namespaced(self.client.clone(), &pod.namespace);
+        let of_pod = ListParams::default().fields(&format!("involvedObject.name={}{selectors}", pod.name));
+        let events = events.list(&of_pod).await.ok()?.items;
+        // The times of creation have whole seconds. Names of events end with a time that is more exact.
+        events
+            .into_iter()
+            .max_by_key(|event| (event.metadata.creation_timestamp.clone(), event.metadata.name.clone()))
     }
 }
 
@@ -258,7 +320,9 @@ fn failure(pod: &Identity, state: Option<&PodState>) -> Option<Error> {
     match state {
         Some(PodState::Failed(why)) => Some(Error::failed(format!("start pod {pod}"), why)),
         Some(PodState::Succeeded) => Some(Error::failed(format!("start pod {pod}"), "it has ended")),
-        Some(PodState::Starting | PodState::Unschedulable(_) | PodState::Ready(_)) | None => None,
+        // Another image may be usable.
+        Some(PodState::Starting | PodState::Unschedulable(_) | PodState::NoImage(_) | PodState::Ready(_))
+        | None => None,
     }
 }
 
@@ -267,22 +331,17 @@ fn addresses(state: Option<&PodState>) -> Option<Vec<IpAddr>> {
 }
 
 /// Reasons for a container's waiting that time alone does not fix.
-const HOPELESS: [&str; 9] = [
-    "CrashLoopBackOff",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "ErrImageNeverPull",
-    "ErrImagePull",
-    "ImageInspectError",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "RunContainerError",
-];
+const HOPELESS: [&str; 4] =
+    ["CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "RunContainerError"];
 
 fn state(pod: &Pod) -> PodState {
     let Some(status) = &pod.status else { return PodState::Starting };
     if status.phase.as_deref() == Some("Succeeded") {
         return PodState::Succeeded;
+    }
+    if let Some(unusable) = UnusableImage::of(pod) {
+        let is_current = unusable.is_current(pod);
+        return if is_current { PodState::NoImage(unusable) } else { PodState::Starting };
     }
     if let Some(problem) = failed(status).or_else(|| stuck(status)) {
         return PodState::Failed(problem);
@@ -307,7 +366,9 @@ fn failed(status: &PodStatus) -> Option<String> {
     let of_container = status.container_statuses.iter().flatten().find_map(|container| {
         let terminated = container.state.as_ref()?.terminated.as_ref()?;
         let said = terminated.message.clone().or(terminated.reason.clone()).unwrap_or_default();
-        Some(format!("its agent ended with code {}: {said}", terminated.exit_code))
+        let advice = advice::for_exit(terminated.exit_code, &said);
+        let advice = advice.map(|advice| format!(": {advice}")).unwrap_or_default();
+        Some(format!("its agent ended with code {}: {said}{advice}", terminated.exit_code))
     });
     let of_pod = status.message.clone().or(status.reason.clone());
     Some(of_pod.or(of_container).unwrap_or_else(|| "it ended".to_owned()))
@@ -318,7 +379,8 @@ fn stuck(status: &PodStatus) -> Option<String> {
     let states = status.container_statuses.iter().flatten().filter_map(|container| container.state.as_ref());
     let mut waiting = states.filter_map(|state: &ContainerState| state.waiting.as_ref());
     waiting.find_map(|waiting| {
-        let reason = waiting.reason.as_deref().filter(|reason| HOPELESS.contains(reason))?;
+        let is_hopeless = |reason: &&str| HOPELESS.contains(reason) || IMAGE_REASONS.contains(reason);
+        let reason = waiting.reason.as_deref().filter(is_hopeless)?;
         Some(match &waiting.message {
             Some(message) => format!("{reason}: {message}"),
             None => reason.to_owned(),
@@ -354,8 +416,29 @@ mod tests {
                 "name": "agent", "ready": false, "restartCount": 0, "image": "i", "imageID": "",
                 "state": {"waiting": {"reason": reason, "message": "no such image"}}}]}))
         };
-        assert_eq!(waiting("ErrImagePull"), PodState::Failed("ErrImagePull: no such image".to_owned()));
+        assert_eq!(
+            waiting("CreateContainerError"),
+            PodState::Failed("CreateContainerError: no such image".to_owned())
+        );
         assert_eq!(waiting("ContainerCreating"), PodState::Starting);
+    }
+
+    /// The kubelet needs a moment until its status is about the new image.
+    #[test]
+    fn an_unusable_image_is_that_of_the_pod() {
+        let of = |image: &str, policy: &str| {
+            let pod = serde_json::json!({
+                "metadata": {"name": "a", "namespace": "x"},
+                "spec": {"nodeName": "n", "containers": [{"name": "agent", "image": image, "imagePullPolicy": policy}]},
+                "status": {"containerStatuses": [{
+                    "name": "agent", "ready": false, "restartCount": 0, "image": "i", "imageID": "",
+                    "state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}]}});
+            state(&serde_json::from_value(pod).unwrap())
+        };
+        let PodState::NoImage(unusable) = of("i", "Always") else { panic!("it cannot be used") };
+        assert_eq!((unusable.node.as_str(), unusable.is_always_pulled), ("n", true));
+        assert_eq!(unusable.why, "ErrImagePull: no such image");
+        assert_eq!(of("j", "IfNotPresent"), PodState::Starting);
     }
 
     #[test]

@@ -113,7 +113,8 @@ impl Prepared {
         Ok(Borrowed { names: free.split_off(rest), permit })
     }
 
-    /// Removes what the run created in borrowed namespaces, and makes them available again. If a request
+    /// Removes what the run created in borrowed namespaces, and makes them available again. The ConfigMaps with the
+    /// agent stay until the end of the run. If a request
     /// failed (`is_broken`), the server may still be processing it. Then this first waits for what the
     /// request creates.
     pub(super) async fn give_back(
@@ -127,7 +128,7 @@ impl Prepared {
         if is_broken {
             sleep(ON_ITS_WAY).await;
         }
-        let released = self.release(client, &names, run).await;
+        let released = release(client, &names, run, false).await;
         if released.is_err() {
             self.close();
         } else {
@@ -150,23 +151,23 @@ impl Prepared {
         run: &str,
         was_started: bool,
     ) -> Result<(), Error> {
-        let released = self.release(client, &self.names, run).await;
+        let released = release(client, &self.names, run, self.has_config_maps).await;
         if !was_started {
             return released;
         }
         // A request that was sent before the run was interrupted may still be in transit.
         sleep(ON_ITS_WAY).await;
-        self.release(client, &self.names, run).await
+        release(client, &self.names, run, self.has_config_maps).await
     }
+}
 
-    /// Removes what a run created in namespaces, and the labels with which it took them over. An error in one
-    /// namespace does not stop the others.
-    async fn release(&self, client: &Client, names: &[String], run: &str) -> Result<(), Error> {
-        let released = iter(names.to_vec())
-            .map(async |name| release_one(client, &name, run, self.has_config_maps).await);
-        let released: Vec<Result<(), Error>> = released.buffer_unordered(AT_ONCE).collect().await;
-        released.into_iter().collect()
-    }
+/// Removes what a run created in namespaces, and the labels with which it took them over. An error in one
+/// namespace does not stop the others.
+async fn release(client: &Client, names: &[String], run: &str, has_config_maps: bool) -> Result<(), Error> {
+    let released =
+        iter(names.to_vec()).map(async |name| release_one(client, &name, run, has_config_maps).await);
+    let released: Vec<Result<(), Error>> = released.buffer_unordered(AT_ONCE).collect().await;
+    released.into_iter().collect()
 }
 
 /// Takes a prepared namespace over for a run, or changes its labels during the run. `labels` contains all

@@ -1,5 +1,6 @@
 //! Settings of a run on a cluster.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::connect::Target;
@@ -17,10 +18,15 @@ pub struct Settings {
     pub prepared_namespaces: Vec<String>,
     /// Name of an image that contains the agent. `None` means that the run brings the agent in ConfigMaps.
     pub image: Option<String>,
-    /// When nodes pull this image. `None` means the cluster's default.
+    /// Name of an image in which the agent of the ConfigMaps runs. `None` means that netproof chooses images that the
+    /// nodes have.
+    pub base_image: Option<String>,
+    /// When nodes pull the image. `None` means that they pull an image that they do not have.
     pub image_pull_policy: Option<PullPolicy>,
-    /// Secret that is copied to the pods' namespaces, so that this image can be pulled.
+    /// Secret that is copied to the pods' namespaces, so that the named image can be pulled.
     pub image_pull_secret: Option<Identity>,
+    /// What the pods request and what limits them.
+    pub resources: Resources,
     /// Names of the nodes to use. If empty, netproof chooses suitable nodes.
     pub nodes: Vec<String>,
     /// Whether to use every node on which probe pods can run.
@@ -33,6 +39,24 @@ pub struct Settings {
     pub deadline: Duration,
     /// Whether everything remains at the end of the run.
     pub keep: bool,
+}
+
+/// The `resources` of a container: quantities by resource.
+#[derive(Debug, Clone)]
+pub struct Resources {
+    /// What the scheduler reserves.
+    pub requests: BTreeMap<String, String>,
+    /// What the container can use at most.
+    pub limits: BTreeMap<String, String>,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        let quantities = |cpu: &str, memory: &str| {
+            [("cpu", cpu), ("memory", memory)].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+        };
+        Self { requests: quantities("5m", "16Mi"), limits: quantities("500m", "64Mi") }
+    }
 }
 
 /// The `imagePullPolicy` of a container.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
@@ -36,6 +36,8 @@ pub(super) struct Shared {
     /// Kinds, as `Kind.group`, whose objects are accepted in the run's namespaces even if others created
     /// them.
     pub(super) accepted: OnceLock<BTreeSet<String>>,
+    /// The namespaces that have the agent for an architecture in a ConfigMap, with that architecture.
+    pub(super) agent_maps: Mutex<BTreeSet<(String, String)>>,
     /// Number of deployments that were ever created.
     pub(super) deployments: AtomicUsize,
     /// Whether a deployment has ever started successfully.
@@ -63,6 +65,7 @@ impl Shared {
             pull_secret,
             baseline: Arc::default(),
             accepted: OnceLock::new(),
+            agent_maps: Mutex::default(),
             deployments: AtomicUsize::default(),
             has_started: AtomicBool::default(),
         }

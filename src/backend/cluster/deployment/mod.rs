@@ -1,5 +1,6 @@
 //! A topology on the cluster. It can be brought from any state to any other.
 
+mod images;
 mod intact;
 mod namespaces;
 mod pods;
@@ -7,7 +8,7 @@ pub(super) mod policies;
 mod reuse;
 mod services;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -38,8 +39,6 @@ pub(super) struct Deployment {
     /// The cluster's nodes that stand for the logical nodes, in turn.
     group: Vec<String>,
     namespaces: BTreeMap<String, Labels>,
-    /// The namespaces that have the agent for an architecture in a ConfigMap, with that architecture.
-    agent_maps: BTreeSet<(String, String)>,
     /// Running pods by their names in the scenario.
     pods: BTreeMap<Identity, Running>,
     /// Names on the cluster of the pods that a step removed.
@@ -77,7 +76,6 @@ impl Deployment {
             borrowed: None,
             group,
             namespaces: BTreeMap::new(),
-            agent_maps: BTreeSet::new(),
             pods: BTreeMap::new(),
             previous_names: BTreeMap::new(),
             leaving: Vec::new(),

@@ -1,7 +1,7 @@
 //! The pods of a topology on the cluster, from start to end.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1 as core;
@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::{Deployment, Running, label_patch};
+use crate::backend::cluster::advice;
 use crate::backend::cluster::channel::Channel;
 use crate::backend::cluster::objects::POD;
 use crate::backend::cluster::pods::ENDING;
@@ -111,7 +112,10 @@ impl Deployment {
         self.bring_agents(world, &missing).await?;
         let names = self.new_names(&missing);
         bounded(missing.iter().zip(&names).map(|(pod, real)| self.create_pod(world, pod, real))).await?;
-        let addresses = self.shared.watch.ready(&names, self.shared.maker.settings.pod_timeout).await?;
+        let addresses = tokio::select! {
+            ready = self.shared.watch.ready(&names, self.shared.maker.settings.pod_timeout) => ready?,
+            error = self.replace_images(&names) => return Err(error),
+        };
         let agents = ask_all(names.iter().map(|pod| self.connect(pod))).await;
         for (((pod, real), addresses), agent) in missing.iter().zip(names).zip(addresses).zip(agents) {
             let (agent, identity) = (Arc::new(agent?), Identity::of_pod(pod));
@@ -124,30 +128,35 @@ impl Deployment {
 
     /// Creates the ConfigMaps with the agents that these pods need, if they do not exist yet.
     #[tracing::instrument(level = "debug", skip_all)]
-    async fn bring_agents(&mut self, world: &World, pods: &[&Pod]) -> Result<(), Error> {
+    async fn bring_agents(&self, world: &World, pods: &[&Pod]) -> Result<(), Error> {
+        let Shared { maker, agent_maps, .. } = &*self.shared;
+        let known = || agent_maps.lock().unwrap_or_else(PoisonError::into_inner);
         let needed = pods.iter().filter_map(|pod| {
             let node = world.assigned_nodes.get(pod.node.as_ref()?)?;
-            Some((pod.namespace.clone(), self.shared.maker.source.architecture(node)?.to_owned()))
+            Some((self.names.namespace(&pod.namespace), maker.source.architecture(node)?.to_owned()))
         });
-        let needed: BTreeSet<_> = needed.filter(|needed| !self.agent_maps.contains(needed)).collect();
-        bounded(needed.iter().map(async |(namespace, architecture)| {
-            let real = self.names.namespace(namespace);
-            let Some(object) = self.shared.maker.agent(architecture, &real) else { return Ok(()) };
-            let maps: Api<core::ConfigMap> = self.api(namespace);
-            match persistently(async || maps.create(&PostParams::default(), &object).await).await {
-                // The answer to an earlier try was lost. The ConfigMap is ours, because its name contains the
-                // run's id.
-                Err(error) if is_there_already(&error) => Ok(()),
-                Err(error) => {
-                    let why = format!("{}: or name an image of the agent with --image", say(&error));
-                    Err(Error::failed(format!("create the ConfigMap with the agent in {real}"), why))
-                }
-                Ok(_) => Ok(()),
-            }
-        }))
-        .await?;
-        self.agent_maps.extend(needed);
+        let needed: BTreeSet<_> = needed.collect();
+        let missing: Vec<_> = needed.difference(&known()).cloned().collect();
+        bounded(missing.iter().map(|(namespace, architecture)| self.bring_agent(namespace, architecture)))
+            .await?;
+        known().extend(missing);
         Ok(())
+    }
+
+    /// Creates the ConfigMap with the agent for an architecture, in a namespace given by its name on the cluster.
+    async fn bring_agent(&self, namespace: &str, architecture: &str) -> Result<(), Error> {
+        let Some(object) = self.shared.maker.agent(architecture, namespace) else { return Ok(()) };
+        let maps: Api<core::ConfigMap> = Api::namespaced(self.shared.client.clone(), namespace);
+        match persistently(async || maps.create(&PostParams::default(), &object).await).await {
+            // The answer to an earlier try was lost. The ConfigMap is ours, because its name contains the
+            // run's id.
+            Err(error) if is_there_already(&error) => Ok(()),
+            Err(error) => {
+                let why = format!("{}: or name an image of the agent with --image", say(&error));
+                Err(Error::failed(format!("create the ConfigMap with the agent in {namespace}"), why))
+            }
+            Ok(_) => Ok(()),
+        }
     }
 
     #[tracing::instrument(level = "debug", skip_all)]
@@ -157,10 +166,12 @@ impl Deployment {
         let Some(node) = node else {
             return Err(Error::failed(format!("place pod {identity}"), "its node is not there"));
         };
-        let object = self.shared.maker.pod(pod, real, node)?;
+        let source = &self.shared.maker.source;
         let pods: Api<core::Pod> = self.api(&pod.namespace);
         let start = Instant::now();
         loop {
+            let image = source.image(node)?;
+            let object = self.shared.maker.pod(pod, real, node, image)?;
             let created = persistently(async || pods.create(&PostParams::default(), &object).await).await;
             match created {
                 Ok(_) => return Ok(()),
@@ -168,7 +179,13 @@ impl Deployment {
                 // name.
                 Err(error) if is_there_already(&error) => return Ok(()),
                 Err(error) if awaits_account(&error) && start.elapsed() < NEW_NAMESPACE => sleep(PAUSE).await,
-                Err(error) => return Err(failed(format!("create pod {identity}"))(error)),
+                Err(error) => {
+                    let refusal = say(&error);
+                    if !advice::is_about_images(&refusal) || !source.has_other_image(node, image) {
+                        let why = advice::explain_refusal(&refusal, image, source.image_choice());
+                        return Err(Error::failed(format!("create pod {identity}"), why));
+                    }
+                }
             }
         }
     }

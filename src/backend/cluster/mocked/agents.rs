@@ -7,9 +7,10 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::super::agent_source::AgentSource;
+use super::super::base_images;
 use super::super::cluster_policies::Support;
 use super::super::prepared::Prepared;
-use super::super::survey::{NodeImage, survey};
+use super::super::survey::{NodeImage, SurveyedNode, survey};
 use super::{access, client, client_with_bodies, created, deployment_with, list, scenario, settings, status};
 use crate::backend::cluster::settings::Settings;
 
@@ -163,4 +164,116 @@ async fn nodes_report_their_architecture_and_images() {
         .map(|name| NodeImage { name: name.to_owned(), size: 7 });
     assert_eq!((nodes[0].architecture.as_str(), &nodes[0].images[..]), ("arm64", &images[..]));
     assert_eq!((nodes[1].architecture.as_str(), nodes[1].images.len()), ("", 0));
+}
+
+/// The API server refuses pods with this image, as an image policy does.
+#[tokio::test]
+async fn a_pod_whose_image_is_refused_gets_another() {
+    for (refused, message) in [
+        ("pause", "no pods"),
+        (
+            "",
+            "only images of registry.example; if the image pause@sha256:00 is the reason, name any allowed image",
+        ),
+    ] {
+        let images = Arc::<Mutex<BTreeSet<String>>>::default();
+        let log = Arc::clone(&images);
+        let client = client_with_bodies(move |method, path, body| {
+            if *method != Method::POST {
+                return status(404, "not found");
+            }
+            if !path.ends_with("/pods") {
+                return created();
+            }
+            let image = body["spec"]["containers"][0]["image"].as_str().unwrap().to_owned();
+            log.lock().unwrap().insert(image.clone());
+            match image == refused || refused.is_empty() {
+                true => status(403, "pods \"a\" is forbidden: only images of registry.example"),
+                false => status(403, "no pods"),
+            }
+        });
+        let source = AgentSource::fake(&[("n", "amd64")]);
+        let mut deployment = deployment_with(client, source, Support::new(), Vec::new());
+        let error = deployment.converge(&scenario(TOPOLOGY).world).await.unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+        assert_eq!(*images.lock().unwrap(), ["pause", "pause@sha256:00"].map(str::to_owned).into());
+    }
+}
+
+/// A node may have deleted the image since it reported it.
+#[tokio::test]
+async fn a_pod_whose_image_cannot_be_pulled_gets_another() {
+    const TOPOLOGY: &str = "topology: {namespaces: [{name: x, pods: [{name: a}]}]}\nsteps: [{name: s}]\n";
+    let image = Arc::new(Mutex::new(String::new()));
+    let (kept, mut is_listed) = (Arc::clone(&image), false);
+    let client = client_with_bodies(move |method, path, body| {
+        let named = body["spec"]["containers"][0]["image"].as_str();
+        match (method, path) {
+            (&Method::POST, path) if path.ends_with("/pods") => {
+                *kept.lock().unwrap() = named.unwrap().to_owned();
+                created()
+            }
+            (&Method::POST, _) => created(),
+            (&Method::PATCH, "/api/v1/namespaces/netproof-r-1-x/pods/a") => {
+                *kept.lock().unwrap() = named.unwrap().to_owned();
+                (200, json!({"metadata": {"name": "a"}}))
+            }
+            (&Method::GET, "/api/v1/pods") if !std::mem::replace(&mut is_listed, true) => list(&[]),
+            // The watch.
+            (&Method::GET, "/api/v1/pods") => {
+                let image = kept.lock().unwrap().clone();
+                let pull = json!({"waiting": {"reason": "ErrImagePull", "message": "not found"}});
+                let status = json!({"name": "agent", "image": image, "imageID": "", "ready": false, "restartCount": 0,
+                    "state": pull});
+                let pod = json!({"kind": "Pod", "apiVersion": "v1",
+                    "metadata": {"name": "a", "namespace": "netproof-r-1-x", "resourceVersion": "2"},
+                    "spec": {"nodeName": "n", "containers": [{"name": "agent", "image": image}]},
+                    "status": {"containerStatuses": [status]}});
+                (200, json!({"type": if image.is_empty() { "BOOKMARK" } else { "MODIFIED" }, "object": pod}))
+            }
+            _ => status(404, "not found"),
+        }
+    });
+    let source = AgentSource::fake(&[("n", "amd64")]);
+    let mut deployment = deployment_with(client, source, Support::new(), Vec::new());
+    let error = deployment.converge(&scenario(TOPOLOGY).world).await.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "could not start pod netproof-r-1-x/a: node n cannot use the image pause@sha256:00: the registry has no such image; \
+         name any image that the nodes can pull, with --base-image, and with --image-pull-secret if its registry needs a \
+         login; the kubelet says: ErrImagePull: not found"
+    );
+    assert_eq!(*image.lock().unwrap(), "pause@sha256:00");
+}
+
+/// A kubelet with `nodeStatusMaxImages: 0` reports no images.
+#[tokio::test]
+async fn a_node_that_reports_no_images_has_those_of_its_pods() {
+    let pod = json!({
+        "metadata": {"name": "dns", "namespace": "kube-system"},
+        "spec": {"containers": [{"name": "dns", "image": "registry.example/dns:1"}]},
+        "status": {"containerStatuses": [{"name": "dns", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+            "state": {"running": {}}}]}});
+    let reporting = SurveyedNode {
+        images: vec![NodeImage { name: "pause".to_owned(), size: 1 }],
+        ..SurveyedNode::ready("a")
+    };
+    let nodes = [reporting, SurveyedNode::ready("b"), SurveyedNode::ready("other")];
+    let names = ["a", "b"].map(str::to_owned);
+    // The user may list all pods, only those of the cluster itself, or none.
+    for allowed in ["/api/v1/pods", "/api/v1/namespaces/kube-system/pods", "none"] {
+        let pod = pod.clone();
+        let client = client(move |_, path| match path == allowed {
+            true => list(std::slice::from_ref(&pod)),
+            false => status(403, "forbidden"),
+        });
+        let found = base_images::find(&client, &nodes, &names).await;
+        match allowed {
+            "none" => assert!(found.unwrap_err().to_string().starts_with("the node b reports no image")),
+            _ => {
+                let images = found.unwrap().into_values().map(|host| host.images);
+                assert_eq!(images.collect::<Vec<_>>(), [["pause"], ["registry.example/dns:1"]], "{allowed}");
+            }
+        }
+    }
 }
