@@ -19,6 +19,7 @@ mod run;
 mod run_options;
 mod select;
 mod selftest;
+mod site;
 mod value;
 
 use std::process::ExitCode;

@@ -169,8 +169,9 @@ impl RunOptions {
         &self,
         interrupted: &mut watch::Receiver<bool>,
     ) -> anyhow::Result<Cluster> {
+        let settings = self.cluster.settings()?;
         tokio::select! {
-            cluster = Cluster::open(self.cluster.settings()) => Ok(cluster?),
+            cluster = Cluster::open(settings) => Ok(cluster?),
             _ = interrupted.wait_for(|interrupted| *interrupted) => anyhow::bail!("interrupted before anything was made"),
         }
     }

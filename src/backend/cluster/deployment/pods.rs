@@ -17,6 +17,7 @@ use crate::backend::cluster::request::{
     awaits_account, bounded, delete, failed, is_there_already, persistently, say,
 };
 use crate::backend::cluster::shared::Shared;
+use crate::backend::cluster::site::refused;
 use crate::backend::{Agent, Error, ask_all};
 use crate::policy::{Labels, Pod};
 use crate::snapshot::Identity;
@@ -165,7 +166,7 @@ impl Deployment {
                 // name.
                 Err(error) if is_there_already(&error) => return Ok(()),
                 Err(error) if awaits_account(&error) && start.elapsed() < NEW_NAMESPACE => sleep(PAUSE).await,
-                Err(error) => return Err(failed(format!("create pod {identity}"))(error)),
+                Err(error) => return Err(refused(format!("create pod {identity}"))(error)),
             }
         }
     }

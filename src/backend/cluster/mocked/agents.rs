@@ -45,7 +45,7 @@ async fn converge(nodes: &[(&str, &str)], config_map: u16) -> (String, Vec<(Stri
         }
     });
     let source = AgentSource::fake(nodes);
-    let mut deployment = deployment_with(client, source, Support::new(), Vec::new());
+    let mut deployment = deployment_with(client, settings(), source, Support::new(), Vec::new());
     let world = scenario(TOPOLOGY).world;
     let message = deployment.converge(&world).await.unwrap_err().to_string();
     deployment.converge(&world).await.unwrap_err();
