@@ -59,6 +59,23 @@ fn scenarios_that_are_no_scenarios() {
     assert_snapshot!(messages);
 }
 
+/// A label of the site must not change what a scenario tests, without a word about it.
+#[test]
+fn labels_of_a_site_that_scenarios_use_themselves() {
+    let with = |arguments: &[&str]| {
+        let first =
+            ["run", "--backend", "cluster", "--kubeconfig", "/nowhere", "operators-on-pods", "default-deny"];
+        refusal(run(User::Root, [&first[..], arguments].concat()))
+    };
+    let messages = [
+        with(&["--pod-label", "tier=x"]),
+        with(&["--pod-label", "owner=x", "--namespace-label", "owner=x"]),
+        with(&["--pod-label", "tier=x", "--skip-name", "operators-*"]),
+        refusal(run(User::Root, ["run", "--pod-label", "owner=x"])),
+    ];
+    assert_snapshot!(messages.concat());
+}
+
 #[test]
 fn scenarios_with_mistakes() {
     let service = |namespace: &str| {

@@ -6,6 +6,7 @@ mod agents;
 mod cleanup;
 mod faults;
 mod restrictions;
+mod site;
 mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -87,6 +87,9 @@ fn the_library_is_selected_by_tag_spec_rule_and_name() {
     assert!(!with_dns.is_empty() && with_dns.len() < all.len());
     let without = names(&["--skip-tag", "dns"]);
     assert_eq!(with_dns.len() + without.len(), all.len());
+    let skipped = names(&["--name", "policy-*", "--skip-name", "policy-t*", "--skip-name", "nobody"]);
+    assert!(!skipped.is_empty() && skipped.iter().all(|name| !name.starts_with("policy-t")));
+    assert!(all.contains("policy-types"));
     let both = names(&["--name", "policy-*", "--spec-rule", "2"]);
     assert_eq!(names(&["--name", "policy-*", "--item", "2"]), both, "the old name of the option");
     assert!(both.contains(&"policy-types".to_owned()) && both.iter().all(|name| name.starts_with("policy-")));

@@ -8,6 +8,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, ValueEnum};
 
 use super::backend_kind::BackendKind;
+use super::site::SiteOptions;
 use super::value;
 use crate::backend::cluster::{Control, PullPolicy, Resources, Settings, Target};
 use crate::snapshot::Identity;
@@ -85,6 +86,9 @@ pub(super) struct ClusterOptions {
     #[arg(conflicts_with_all = ["namespace_prefix", "keep", "image_pull_secret"])]
     prepared_namespaces: Vec<String>,
 
+    #[command(flatten)]
+    pub(super) site: SiteOptions,
+
     /// How long pods may take to become ready
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = value::duration)]
     #[arg(help_heading = ON_A_CLUSTER)]
@@ -104,7 +108,7 @@ pub(super) struct ClusterOptions {
     pub(super) save_configmap: Option<Identity>,
 }
 
-const ON_A_CLUSTER: &str = "On a cluster";
+pub(super) const ON_A_CLUSTER: &str = "On a cluster";
 
 /// Refuses options of this file if packets are sent in the lab.
 pub(super) fn check(command: &Command, matches: &ArgMatches) -> anyhow::Result<()> {
@@ -144,11 +148,11 @@ impl TargetOptions {
 }
 
 impl ClusterOptions {
-    pub(super) fn settings(&self) -> Settings {
+    pub(super) fn settings(&self) -> anyhow::Result<Settings> {
         let mut resources = Resources::default();
         resources.requests.extend(self.pod_requests.iter().cloned());
         resources.limits.extend(self.pod_limits.iter().cloned());
-        Settings {
+        Ok(Settings {
             target: self.target.target(),
             namespace_prefix: self.namespace_prefix.clone(),
             prepared_namespaces: self.prepared_namespaces.clone(),
@@ -163,6 +167,7 @@ impl ClusterOptions {
             resources,
             nodes: self.nodes.clone(),
             every_node: self.every_node,
+            site: self.site.site()?,
             control: match self.control {
                 ControlName::PortForward => Control::PortForward,
                 ControlName::Exec => Control::Exec,
@@ -170,6 +175,6 @@ impl ClusterOptions {
             pod_timeout: self.pod_timeout,
             deadline: self.deadline,
             keep: self.keep,
-        }
+        })
     }
 }

@@ -140,7 +140,9 @@ impl FuzzArgs {
         let place = match (self.options.backend, self.options.fault) {
             (BackendKind::Lab, None) => String::new(),
             (BackendKind::Lab, Some(fault)) => format!(" --fault {fault}"),
-            (BackendKind::Cluster, _) => " --backend cluster".to_owned(),
+            (BackendKind::Cluster, _) => {
+                format!(" --backend cluster{}", self.options.cluster.site.as_given())
+            }
         };
         Limits {
             // Short enough for a user to type it again.

@@ -23,6 +23,7 @@ mod run;
 mod run_options;
 mod select;
 mod selftest;
+mod site;
 mod value;
 
 use std::process::ExitCode;

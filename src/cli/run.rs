@@ -82,6 +82,7 @@ Examples:
   netproof run --profile kube-router --profile my.yaml    leave these undefined
   netproof run --backend cluster                   the cluster of the current context
   netproof run --backend cluster --every-node      also the data path of every node
+  netproof run --backend cluster --pod-label owner=me --namespace-label owner=me    what the cluster requires
   netproof run --enforce-within 5s                 fail where a denial takes longer to be in force
   netproof run --baseline before.json              fail only for what is new since then";
 
@@ -168,6 +169,7 @@ async fn on_cluster(
 ) -> anyhow::Result<ExitCode> {
     let RunArgs { options, accept, .. } = args;
     let interrupted = interruption.requested();
+    options.cluster.site.site()?.check(scenarios)?;
     let (cluster, settings) = options.open_cluster(interrupted.clone()).await?;
     if let Some(identity) = &options.cluster.save_configmap {
         // After the run, it would be too late to report that this is not possible.

@@ -157,8 +157,9 @@ impl RunOptions {
     ) -> anyhow::Result<(Cluster, Settings)> {
         // Wrong options are reported before the cluster is asked for anything.
         let mut settings = self.settings(&observe::Settings::cluster(), 1)?;
+        let of_cluster = self.cluster.settings()?;
         tokio::select! {
-            cluster = Cluster::open(self.cluster.settings()) => {
+            cluster = Cluster::open(of_cluster) => {
                 let cluster = cluster?;
                 settings.parallel = self.parallel.unwrap_or_else(|| cluster.parallel());
                 Ok((cluster, settings))

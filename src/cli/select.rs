@@ -37,6 +37,10 @@ pub(super) struct SelectOptions {
     #[arg(long, value_name = "PATTERN", help_heading = SELECTION, value_parser = NonEmptyStringValueParser::new())]
     name: Vec<String>,
 
+    /// No scenarios with this name, in which * stands for any text
+    #[arg(long, value_name = "PATTERN", help_heading = SELECTION, value_parser = NonEmptyStringValueParser::new())]
+    skip_name: Vec<String>,
+
     /// Only this part of the selected scenarios, such as 2/4. All parts take about the same time
     #[arg(long, value_name = "PART/ALL", help_heading = SELECTION)]
     shard: Option<Shard>,
@@ -52,6 +56,7 @@ impl SelectOptions {
             skipped_tags: self.skip_tag.clone(),
             spec_rules: self.spec_rule.clone(),
             names: self.name.clone(),
+            skipped_names: self.skip_name.clone(),
             shard: self.shard,
         };
         let scenarios = read(&self.scenarios)?;

@@ -19,6 +19,8 @@ pub(crate) struct Selection {
     pub spec_rules: Vec<SpecRule>,
     /// Patterns of the scenario's name, in which `*` stands for any text.
     pub names: Vec<String>,
+    /// Patterns that the scenario's name does not match.
+    pub skipped_names: Vec<String>,
     /// Shard of the scenarios that match all other fields.
     pub shard: Option<Shard>,
 }
@@ -66,6 +68,9 @@ impl Selection {
             decided(scenario).any(|rule| self.spec_rules.contains(rule))
         });
         keep("--skip-tag", self.skipped_tags.clone(), &|scenario| !has_one(scenario, &self.skipped_tags));
+        keep("--skip-name", self.skipped_names.clone(), &|scenario| {
+            !self.skipped_names.iter().any(|pattern| wildcard(pattern, &scenario.name))
+        });
         if selected.is_empty() {
             let left = left.join(", then ");
             return Err(Nothing::Conditions(format!("nothing to run: of {all} scenarios, {left}")));
@@ -76,8 +81,8 @@ impl Selection {
         }
     }
 
-    /// Checks that every value matches a scenario. Skipped tags are not checked, because it does no harm to skip a
-    /// tag that no scenario has.
+    /// Checks that every value matches a scenario. Skipped tags and names are not checked, because it does no harm
+    /// to skip what no scenario has.
     fn check(&self, scenarios: &[Scenario]) -> Result<(), Nothing> {
         for pattern in &self.names {
             choose_names(&format!("--name {pattern}"), pattern, scenarios)?;

@@ -51,13 +51,22 @@ pub(crate) fn labels(labels: &Labels, field: &Field<'_>) -> Result<(), Problem> 
 
 /// Checks the key of a label: a qualified name, `prefix/name`.
 pub(crate) fn label_key(key: &str, field: &Field<'_>) -> Result<(), Problem> {
+    let what = "a valid label key: use at most 63 letters, digits, `-`, `_` and `.`, begin and end with a letter or digit, and at most one DNS prefix before `/`";
+    check(is_qualified_name(key), key, what, field)
+}
+
+/// Checks the key of an annotation: a qualified name in any case.
+pub(crate) fn annotation_key(key: &str, field: &Field<'_>) -> Result<(), Problem> {
+    let what = "a valid annotation key: use at most 63 letters, digits, `-`, `_` and `.`, begin and end with a letter or digit, and at most one DNS prefix before `/`";
+    check(is_qualified_name(&key.to_ascii_lowercase()), key, what, field)
+}
+
+fn is_qualified_name(key: &str) -> bool {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
     };
-    let is_valid = prefix.is_none_or(is_subdomain) && !name.is_empty() && is_label_name(name);
-    let what = "a valid label key: use at most 63 letters, digits, `-`, `_` and `.`, begin and end with a letter or digit, and at most one DNS prefix before `/`";
-    check(is_valid, key, what, field)
+    prefix.is_none_or(is_subdomain) && !name.is_empty() && is_label_name(name)
 }
 
 /// Checks the value of a label. It may be empty.

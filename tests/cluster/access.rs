@@ -53,7 +53,7 @@ current-context: c
 }
 
 /// Writes a kubeconfig for a service account of the namespace `netproof`.
-fn kubeconfig_of(cluster: &Cluster, account: &str) -> String {
+pub(super) fn kubeconfig_of(cluster: &Cluster, account: &str) -> String {
     let token = cluster.kubectl(&["create", "token", account, "-n", "netproof"]);
     file(&format!("{account}.conf"), kubeconfig(&cluster.server(), token.trim()))
 }
@@ -104,7 +104,7 @@ impl<'a> Applied<'a> {
     }
 
     /// Applies manifests of `deploy/`.
-    fn deploy<const N: usize>(cluster: &'a Cluster, names: [&str; N]) -> [Self; N] {
+    pub(super) fn deploy<const N: usize>(cluster: &'a Cluster, names: [&str; N]) -> [Self; N] {
         let path = |name| format!("{}/deploy/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
         names.map(|name| Self::new(cluster, path(name)))
     }

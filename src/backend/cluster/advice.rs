@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::agent_source::ImageChoice;
 use super::objects::AGENT;
+use super::site;
 
 /// The kubelet's reasons for a container without an image.
 pub(super) const IMAGE_REASONS: [&str; 7] = [
@@ -194,7 +195,7 @@ pub(super) fn explain_refusal(refusal: &str, image: &str, choice: ImageChoice) -
     } else if refusal.contains("per Container is") || refusal.contains("per Pod is") {
         "a LimitRange of the namespace demands this: set what it accepts with --pod-requests and --pod-limits"
     } else {
-        return refusal.to_owned();
+        return site::explain_refusal(refusal);
     };
     format!("{refusal}; {advice}")
 }

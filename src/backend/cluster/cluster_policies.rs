@@ -122,7 +122,7 @@ impl Maker {
         object
             .rewrite_namespaces(limited, renamed)
             .map_err(|error| Error::failed(format!("write {name}"), error.to_string()))?;
-        let labels = self.labels(&object.metadata.labels.unwrap_or_default(), false);
+        let labels = self.labels(&object.metadata.labels.unwrap_or_default());
         let mut made = DynamicObject::new(&names.cluster_policy(name), &resource(name.kind));
         made.metadata = ObjectMeta { labels: Some(labels), ..made.metadata };
         Ok(made.data(json!({ "spec": object.spec })))

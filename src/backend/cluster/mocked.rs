@@ -3,6 +3,7 @@
 mod agents;
 mod leftovers;
 mod policies;
+mod site;
 mod survey;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +25,7 @@ use super::objects::Maker;
 use super::pods::PodWatch;
 use super::settings::{Control, Resources, Settings};
 use super::shared::Shared;
+use super::site::Site;
 use super::survey::{Survey, SurveyedNode};
 use super::{Target, access};
 use crate::backend::Error;
@@ -98,6 +100,7 @@ pub(super) fn settings() -> Settings {
         resources: Resources::default(),
         nodes: Vec::new(),
         every_node: false,
+        site: Site::default(),
         control: Control::PortForward,
         pod_timeout: Duration::from_secs(30),
         deadline: Duration::from_secs(60),
@@ -112,18 +115,26 @@ pub(super) fn deployment(
     cluster_policies: Support,
     foreign_policies: Vec<ApiResource>,
 ) -> Deployment {
-    deployment_with(client, AgentSource::Image("probe".to_owned()), cluster_policies, foreign_policies)
+    let source = AgentSource::Image("probe".to_owned());
+    deployment_with(client, settings(), source, cluster_policies, foreign_policies)
 }
 
-/// Like `deployment`, with agents from this source.
+/// Returns a deployment of the run `r` on a site with these requirements.
+pub(super) fn deployment_on_site(client: Client, site: Site) -> Deployment {
+    let (settings, source) = (Settings { site, ..settings() }, AgentSource::Image("probe".to_owned()));
+    deployment_with(client, settings, source, Support::new(), Vec::new())
+}
+
+/// Like `deployment`, with these settings and agents from this source.
 fn deployment_with(
     client: Client,
+    settings: Settings,
     source: AgentSource,
     cluster_policies: Support,
     foreign_policies: Vec<ApiResource>,
 ) -> Deployment {
     let watch = PodWatch::start(client.clone(), "r", &[]);
-    let maker = Maker { run: "r".to_owned(), token: "t".to_owned(), settings: settings(), source };
+    let maker = Maker { run: "r".to_owned(), token: "t".to_owned(), settings, source };
     let survey = Survey {
         nodes: vec![SurveyedNode::ready("n")],
         plugin: None,

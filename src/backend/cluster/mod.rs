@@ -12,6 +12,7 @@ mod capacity;
 mod channel;
 mod cleanup;
 mod cluster_policies;
+mod conflicts;
 mod connect;
 mod deployment;
 mod foreign;
@@ -29,6 +30,7 @@ mod schedule;
 mod sentinels;
 mod settings;
 mod shared;
+mod site;
 mod survey;
 
 use std::collections::BTreeMap;
@@ -55,6 +57,7 @@ pub use leftovers::{LeftRun, Leftovers};
 use names::Names;
 use nodes::Wanted;
 use objects::Maker;
+pub use objects::NO_SIDECARS;
 use pods::PodWatch;
 use prepared::Prepared;
 use request::{apply, failed, persistently, say};
@@ -62,6 +65,7 @@ use schedule::{Group, Schedule, Turn};
 use sentinels::Turns;
 pub use settings::{Control, PullPolicy, Resources, Settings};
 use shared::Shared;
+pub use site::{Site, TaintEffect, Toleration};
 
 /// A cluster, in use by one run.
 pub struct Cluster {
@@ -91,13 +95,15 @@ impl Cluster {
         let connected = connect::connect(&settings.target).await?;
         let client = connected.client;
         access::check_run(&client, &settings).await?;
-        let survey = survey::survey(&client).await?;
+        let site = &settings.site;
+        let mut survey = survey::survey(&client).await?;
+        survey.foreign.warnings.extend(site.check_priority_class(&client).await?);
         let wanted = match settings.nodes.as_slice() {
             [] if settings.every_node => Wanted::Every,
             [] => Wanted::Usual,
             named => Wanted::Named(named),
         };
-        let nodes = nodes::choose(&survey.nodes, wanted)?;
+        let nodes = nodes::choose(&survey.nodes, wanted, site)?;
         let source = match (&settings.image, &settings.base_image) {
             (Some(image), _) => AgentSource::Image(image.clone()),
             (None, Some(image)) => {
@@ -114,7 +120,7 @@ impl Cluster {
             names => Some(Prepared::new(names, settings.image.is_none())),
         };
         match &prepared {
-            Some(prepared) => prepared.check(&client).await?,
+            Some(prepared) => prepared.check(&client, &site.namespace_labels).await?,
             None => check_prefix(&client, &prefix).await?,
         }
         let pull_secret = pull_secret(&client, &settings).await?;
@@ -137,6 +143,7 @@ impl Cluster {
         let mut facts = vec![("server", self.version.clone())];
         facts.extend(self.unfit_nodes().map(|nodes| ("nodes without probe pods", nodes)));
         facts.push(("network plugin", plugin));
+        facts.extend(self.shared.maker.settings.site.facts());
         facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
@@ -155,7 +162,7 @@ impl Cluster {
     /// Returns the nodes on which no probe pod can run, with the reasons. `None` if there are none.
     fn unfit_nodes(&self) -> Option<String> {
         let unfit = self.shared.survey.nodes.iter().filter_map(|node| {
-            let why = nodes::reason_against(node)?;
+            let why = nodes::reason_against(node, &self.shared.maker.settings.site)?;
             Some(format!("{} {why}", node.name))
         });
         let unfit: Vec<String> = unfit.collect();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::site::{self, Site};
 use super::survey::SurveyedNode;
 use crate::backend::Error;
 use crate::policy::Cluster;
@@ -11,35 +12,50 @@ use crate::world::{Absence, Action, Capability, EndpointName, PodChange};
 /// The nodes that the user requested.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wanted<'a> {
-    /// Nodes without taints. All usable nodes, if every usable node has a taint.
+    /// Nodes without taints, and those whose taints the site's tolerations name. All usable nodes, if every
+    /// usable node has another taint.
     Usual,
-    /// Every node on which a probe pod can run, with or without a toleration.
+    /// Every node on which a probe pod can run, also if that needs a toleration.
     Every,
     /// The nodes with these names.
     Named(&'a [String]),
 }
 
 /// Returns the nodes to use. Each of them must be source and destination.
-pub(super) fn choose(nodes: &[SurveyedNode], wanted: Wanted<'_>) -> Result<Vec<String>, Error> {
+pub(super) fn choose(nodes: &[SurveyedNode], wanted: Wanted<'_>, site: &Site) -> Result<Vec<String>, Error> {
     if let Wanted::Named(named) = wanted {
-        return check(nodes, named).map(|()| named.to_vec());
+        return check(nodes, named, site).map(|()| named.to_vec());
     }
-    let open = |node: &&SurveyedNode| reason_against(node).is_none();
-    let usual: Vec<_> = nodes.iter().filter(open).filter(|node| !node.is_tainted).collect();
+    let selected: Vec<_> = nodes.iter().filter(|node| site.selects_node(&node.labels)).collect();
+    let open = || selected.iter().copied().filter(|node| reason_against(node, site).is_none());
+    // If the site names tolerations, open nodes have no other taints.
+    let is_usual = |node: &&SurveyedNode| node.taints.is_empty() || !site.tolerations.is_empty();
+    let usual: Vec<_> = open().filter(is_usual).collect();
     let fitting = match wanted {
         Wanted::Usual | Wanted::Named(_) if !usual.is_empty() => usual,
         // A cluster that has only control plane nodes still has a data path.
-        Wanted::Usual | Wanted::Every | Wanted::Named(_) => nodes.iter().filter(open).collect(),
+        Wanted::Usual | Wanted::Every | Wanted::Named(_) => open().collect(),
     };
     if fitting.is_empty() {
-        let message = "no node fits: none is ready and open for new pods; or name some with --nodes";
-        return Err(Error::Unavailable(message.to_owned()));
+        return Err(Error::Unavailable(none_fits(&selected, site)));
     }
     Ok(fitting.into_iter().map(|node| node.name.clone()).collect())
 }
 
+/// Says why none of the selected nodes can be used.
+fn none_fits(selected: &[&SurveyedNode], site: &Site) -> String {
+    let reasons =
+        selected.iter().filter_map(|node| Some(format!("{} {}", node.name, reason_against(node, site)?)));
+    let reasons = reasons.collect::<Vec<_>>().join(", ");
+    let why = if selected.is_empty() { "there is none" } else { &reasons };
+    if site.node_selector.is_empty() {
+        return format!("no node fits: {why}");
+    }
+    format!("--node-selector {}: no node with these labels fits: {why}", site::joined(&site.node_selector))
+}
+
 /// Checks that pods can run on all named nodes.
-fn check(nodes: &[SurveyedNode], named: &[String]) -> Result<(), Error> {
+fn check(nodes: &[SurveyedNode], named: &[String], site: &Site) -> Result<(), Error> {
     for name in named {
         let Some(node) = nodes.iter().find(|node| node.name == *name) else {
             let known: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
@@ -47,7 +63,7 @@ fn check(nodes: &[SurveyedNode], named: &[String]) -> Result<(), Error> {
             let message = format!("--nodes {name}: the cluster has no such node, only {known}");
             return Err(Error::Unavailable(message));
         };
-        if let Some(why) = reason_against(node) {
+        if let Some(why) = reason_against(node, site) {
             return Err(Error::Unavailable(format!("--nodes {name}: the node {why}")));
         }
     }
@@ -55,11 +71,15 @@ fn check(nodes: &[SurveyedNode], named: &[String]) -> Result<(), Error> {
 }
 
 /// Returns why no probe pod can run on a node. `None` if one can.
-pub(super) fn reason_against(node: &SurveyedNode) -> Option<String> {
+pub(super) fn reason_against(node: &SurveyedNode, site: &Site) -> Option<String> {
     match node {
         SurveyedNode { is_cordoned: true, .. } => Some("is cordoned".to_owned()),
         SurveyedNode { is_ready: false, .. } => Some("is not ready".to_owned()),
-        SurveyedNode { obstacle, .. } => obstacle.clone(),
+        SurveyedNode { obstacle: Some(why), .. } => Some(why.clone()),
+        SurveyedNode { taints, .. } => {
+            let taint = site.untolerated(taints)?;
+            Some(format!("has the taint {taint}: add --toleration {taint}"))
+        }
     }
 }
 
@@ -117,17 +137,27 @@ pub(super) fn groups(nodes: &[String], have_pods: &[bool], all: bool) -> Vec<Vec
 mod tests {
     use super::*;
     use crate::backend::cluster::mocked::scenario;
-    use crate::policy::{Backends, Service};
+    use crate::backend::cluster::site::{Taint, Toleration};
+    use crate::policy::{Backends, Labels, Service};
     use crate::scenario::standard_world;
+
+    fn taint(key: &str, value: &str) -> Taint {
+        Taint { key: key.to_owned(), value: value.to_owned(), effect: "NoSchedule".to_owned() }
+    }
+
+    /// Chooses nodes for a site without requirements.
+    fn choose(nodes: &[SurveyedNode], wanted: Wanted<'_>) -> Result<Vec<String>, Error> {
+        super::choose(nodes, wanted, &Site::default())
+    }
 
     fn nodes() -> [SurveyedNode; 5] {
         [
-            SurveyedNode { is_tainted: true, ..SurveyedNode::ready("control") },
+            SurveyedNode { taints: vec![taint("role", "control")], ..SurveyedNode::ready("control") },
             SurveyedNode::ready("a"),
             SurveyedNode { is_ready: false, ..SurveyedNode::ready("off") },
             SurveyedNode { is_cordoned: true, ..SurveyedNode::ready("closed") },
             SurveyedNode {
-                is_tainted: true,
+                taints: vec![taint("x", "")],
                 obstacle: Some("has the taint x".to_owned()),
                 ..SurveyedNode::ready("full")
             },
@@ -150,7 +180,8 @@ mod tests {
             "--nodes b: the cluster has no such node, only control, a, off, closed, full"
         );
         let none = choose(&nodes[2..], Wanted::Usual).unwrap_err();
-        assert!(none.to_string().starts_with("no node fits"));
+        let expected = "no node fits: off is not ready, closed is cordoned, full has the taint x";
+        assert_eq!(none.to_string(), expected);
     }
 
     /// Pods that tolerate a taint run on tainted nodes, such as the pods of a tenant to whom the nodes are
@@ -158,6 +189,42 @@ mod tests {
     #[test]
     fn every_node_means_tainted_nodes_too() {
         assert_eq!(choose(&nodes(), Wanted::Every).unwrap(), ["control", "a"]);
+    }
+
+    #[test]
+    fn a_site_chooses_nodes_by_labels_and_tolerations() {
+        let labels = |pool: &str| Labels::from([("pool".to_owned(), pool.to_owned())]);
+        let node = |name: &str, pool: &str, taints: &[Taint]| SurveyedNode {
+            labels: labels(pool),
+            taints: taints.to_vec(),
+            ..SurveyedNode::ready(name)
+        };
+        let (gpu, other) = (taint("gpu", "a"), taint("other", ""));
+        let nodes = [
+            node("a", "plain", &[]),
+            node("b", "gpu", std::slice::from_ref(&gpu)),
+            node("c", "gpu", &[gpu, other]),
+        ];
+        let in_pool = |pool: &str| Site { node_selector: labels(pool), ..Site::default() };
+        let toleration = Toleration { key: "gpu".to_owned(), value: None, effect: None };
+        let tolerant = |site: Site| Site { tolerations: vec![toleration.clone()], ..site };
+        let chosen =
+            |wanted, site: &Site| super::choose(&nodes, wanted, site).map_err(|error| error.to_string());
+        assert_eq!(chosen(Wanted::Usual, &in_pool("gpu")).unwrap(), ["b", "c"], "pods tolerate every taint");
+        assert_eq!(chosen(Wanted::Usual, &tolerant(Site::default())).unwrap(), ["a", "b"]);
+        assert_eq!(chosen(Wanted::Every, &tolerant(in_pool("gpu"))).unwrap(), ["b"]);
+        let refusals = [
+            chosen(Wanted::Usual, &in_pool("none")),
+            chosen(Wanted::Named(&["c".to_owned()]), &tolerant(Site::default())),
+            super::choose(&nodes[2..], Wanted::Usual, &tolerant(in_pool("gpu")))
+                .map_err(|error| error.to_string()),
+        ];
+        let refusals = refusals.map(Result::unwrap_err).join("\n");
+        insta::assert_snapshot!(refusals, @r"
+        --node-selector pool=none: no node with these labels fits: there is none
+        --nodes c: the node has the taint other:NoSchedule: add --toleration other:NoSchedule
+        --node-selector pool=gpu: no node with these labels fits: c has the taint other:NoSchedule: add --toleration other:NoSchedule
+        ");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::agent_source::{AgentSource, FILE, FOLDER};
 use super::names::Names;
 use super::settings::{PullPolicy, Settings};
+use super::site::{TaintEffect, Toleration};
 use crate::backend::Error;
 use crate::policy::{Backends, ContainerPort, Labels, Pod, Service, ServicePort, TargetPort};
 use crate::snapshot::Identity;
@@ -26,6 +27,10 @@ pub(super) const POD: &str = "netproof.dev/pod";
 
 /// Label that enforces a Pod Security level, which all namespaces have: key and value.
 pub(super) const POD_SECURITY: (&str, &str) = ("pod-security.kubernetes.io/enforce", "restricted");
+
+/// Annotations of pods that keep the sidecars of service meshes away: keys and values.
+pub const NO_SIDECARS: [(&str, &str); 2] =
+    [("sidecar.istio.io/inject", "false"), ("linkerd.io/inject", "disabled")];
 
 /// Name of the Secret with which the image is pulled.
 pub(super) const PULL_SECRET: &str = "netproof-pull";
@@ -54,17 +59,29 @@ pub(super) struct Maker {
 }
 
 impl Maker {
-    /// Returns the labels of a pod or namespace: its own, and those by which netproof recognizes it. Policies
-    /// see both.
-    pub(super) fn labels(&self, own: &Labels, is_namespace: bool) -> Labels {
+    /// Returns the labels of an object: its own, and those by which netproof recognizes it.
+    pub(super) fn labels(&self, own: &Labels) -> Labels {
         let mut labels = own.clone();
         let (key, value) = MANAGED_BY;
         labels.entry(key.to_owned()).or_insert_with(|| value.to_owned());
-        if is_namespace {
-            let (key, value) = POD_SECURITY;
-            labels.entry(key.to_owned()).or_insert_with(|| value.to_owned());
-        }
         labels.insert(RUN.to_owned(), self.run.clone());
+        labels
+    }
+
+    /// Returns the labels of a pod: its own, those of the site, and those by which netproof recognizes it.
+    /// Policies see all of them. Its own labels precede those of the site.
+    pub(super) fn pod_labels(&self, own: &Labels) -> Labels {
+        let mut labels = self.settings.site.pod_labels.clone();
+        labels.extend(self.labels(own));
+        labels
+    }
+
+    /// Like `pod_labels`, for a namespace.
+    pub(super) fn namespace_labels(&self, own: &Labels) -> Labels {
+        let mut labels = self.settings.site.namespace_labels.clone();
+        labels.extend(self.labels(own));
+        let (key, value) = POD_SECURITY;
+        labels.entry(key.to_owned()).or_insert_with(|| value.to_owned());
         labels
     }
 
@@ -74,7 +91,10 @@ impl Maker {
 
     /// Returns a Namespace object. `labels` must not contain the label that the API server sets itself.
     pub(super) fn namespace(&self, name: &str, labels: Labels) -> core::Namespace {
-        core::Namespace { metadata: self.metadata(None, name, labels), ..core::Namespace::default() }
+        let annotations = self.settings.site.namespace_annotations.clone();
+        let annotations = Some(annotations).filter(|annotations| !annotations.is_empty());
+        let metadata = ObjectMeta { annotations, ..self.metadata(None, name, labels) };
+        core::Namespace { metadata, ..core::Namespace::default() }
     }
 
     pub(super) fn service(&self, service: &Service, names: &Names) -> Result<core::Service, Error> {
@@ -92,7 +112,7 @@ impl Maker {
             let (number, protocol) = (port.port.get(), port.protocol.name());
             json!({"name": name, "port": number, "protocol": protocol, "targetPort": target})
         };
-        let labels = self.labels(&Labels::new(), false);
+        let labels = self.labels(&Labels::new());
         object(json!({
             "metadata": self.metadata(Some(names.namespace(&service.namespace)), &service.name, labels),
             "spec": {
@@ -108,7 +128,7 @@ impl Maker {
     pub(super) fn policy(&self, written: &NetworkPolicy, namespace: &str, names: &Names) -> NetworkPolicy {
         let mut policy = written.clone();
         names.rewrite(&mut policy);
-        let labels = self.labels(&written.metadata.labels.clone().unwrap_or_default(), false);
+        let labels = self.labels(&written.metadata.labels.clone().unwrap_or_default());
         let name = written.metadata.name.clone().unwrap_or_default();
         policy.metadata = self.metadata(Some(names.namespace(namespace)), &name, labels);
         policy
@@ -122,7 +142,7 @@ impl Maker {
         (key, value): (&str, &str),
         port: u16,
     ) -> Result<NetworkPolicy, Error> {
-        let labels = self.labels(&Labels::new(), false);
+        let labels = self.labels(&Labels::new());
         object(json!({
             "metadata": self.metadata(Some(namespace.to_owned()), name, labels),
             "spec": {
@@ -136,11 +156,7 @@ impl Maker {
     /// Returns a copy of the Secret with which the image is pulled.
     pub(super) fn pull_secret(&self, original: &core::Secret, namespace: &str) -> core::Secret {
         core::Secret {
-            metadata: self.metadata(
-                Some(namespace.to_owned()),
-                PULL_SECRET,
-                self.labels(&Labels::new(), false),
-            ),
+            metadata: self.metadata(Some(namespace.to_owned()), PULL_SECRET, self.labels(&Labels::new())),
             type_: original.type_.clone(),
             data: original.data.clone(),
             ..core::Secret::default()
@@ -151,7 +167,7 @@ impl Maker {
     /// brings no such agent.
     pub(super) fn agent(&self, architecture: &str, namespace: &str) -> Option<core::ConfigMap> {
         let packed = self.source.agent(architecture)?.to_vec();
-        let labels = self.labels(&Labels::new(), false);
+        let labels = self.labels(&Labels::new());
         Some(core::ConfigMap {
             metadata: self.metadata(Some(namespace.to_owned()), &self.agent_name(architecture), labels),
             binary_data: Some([(FILE.to_owned(), ByteString(packed))].into()),
@@ -176,13 +192,13 @@ impl Maker {
         node: &str,
         image: &str,
     ) -> Result<core::Pod, Error> {
-        let Settings { image_pull_secret, deadline, .. } = &self.settings;
-        let labels = self.labels(&pod.labels, false);
+        let Settings { image_pull_secret, deadline, site, .. } = &self.settings;
+        let labels = self.pod_labels(&pod.labels);
         let mut metadata = self.metadata(Some(real.namespace.clone()), &real.name, labels);
-        let no_sidecars = [("sidecar.istio.io/inject", "false"), ("linkerd.io/inject", "disabled")];
-        let annotations = no_sidecars.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let annotated = (POD.to_owned(), Identity::of_pod(pod).to_string());
-        metadata.annotations = Some(annotations.into_iter().chain([annotated]).collect());
+        let mut annotations = site.pod_annotations.clone();
+        annotations.extend(NO_SIDECARS.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        annotations.insert(POD.to_owned(), Identity::of_pod(pod).to_string());
+        metadata.annotations = Some(annotations);
         let on_node = json!({"key": "metadata.name", "operator": "In", "values": [node]});
         object(json!({
             "metadata": metadata,
@@ -205,7 +221,9 @@ impl Maker {
                 "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
                     "nodeSelectorTerms": [{"matchFields": [on_node]}],
                 }}},
-                "tolerations": [{"operator": "Exists"}],
+                "nodeSelector": Some(&site.node_selector).filter(|selector| !selector.is_empty()),
+                "tolerations": tolerations(&site.tolerations),
+                "priorityClassName": site.priority_class,
                 "imagePullSecrets": image_pull_secret.as_ref().map(|_| [json!({"name": PULL_SECRET})]),
                 "securityContext": {
                     "runAsNonRoot": true,
@@ -259,6 +277,18 @@ impl Maker {
     }
 }
 
+/// Returns the tolerations of a pod. Without requested ones, it tolerates every taint.
+fn tolerations(requested: &[Toleration]) -> Vec<Value> {
+    if requested.is_empty() {
+        return vec![json!({"operator": "Exists"})];
+    }
+    let toleration = |Toleration { key, value, effect }: &Toleration| {
+        let operator = if value.is_some() { "Equal" } else { "Exists" };
+        json!({"key": key, "operator": operator, "value": value, "effect": effect.map(TaintEffect::name)})
+    };
+    requested.iter().map(toleration).collect()
+}
+
 /// Returns the object with this JSON. A field that its type does not know would be lost, so the test below
 /// must read every object that is made here.
 fn object<K: DeserializeOwned>(json: Value) -> Result<K, Error> {
@@ -269,6 +299,7 @@ fn object<K: DeserializeOwned>(json: Value) -> Result<K, Error> {
 mod tests {
     use super::*;
     use crate::backend::cluster::mocked::{scenario, settings};
+    use crate::backend::cluster::site::Site;
 
     const TOPOLOGY: &str = "topology:
   namespaces:
@@ -296,6 +327,30 @@ steps: [{name: s}]
             image_pull_secret: Some(Identity::new("y", "secret")),
             ..settings()
         });
+        let labels = |key: &str| Labels::from([(key.to_owned(), "x".to_owned())]);
+        let toleration = |value: Option<&str>, effect| Toleration {
+            key: "dedicated".to_owned(),
+            value: value.map(str::to_owned),
+            effect,
+        };
+        // The pod has its own value of the label `app`.
+        let pod_labels: Labels = labels("owner").into_iter().chain(labels("app")).collect();
+        let site = maker(Settings {
+            site: Site {
+                namespace_labels: labels("cost-centre"),
+                namespace_annotations: labels("contact"),
+                pod_labels,
+                pod_annotations: labels("mesh"),
+                node_selector: labels("pool"),
+                tolerations: vec![
+                    toleration(None, None),
+                    toleration(Some("test"), Some(TaintEffect::NoSchedule)),
+                ],
+                priority_class: Some("low".to_owned()),
+            },
+            ..settings()
+        });
+        let of_site = site.namespace_labels(&labels("env"));
         let (mut cluster, names) = (scenario(TOPOLOGY).world.cluster, Names::new("p".to_owned()));
         cluster.services[1].only_local = true;
         let real = Identity::new("p-x", "a-2");
@@ -304,6 +359,9 @@ steps: [{name: s}]
             "carried agent": carrying.agent("arm64", "p-x").unwrap(),
             "carrying pod": carrying.pod(&cluster.pods[1], &real, "n", "pause").unwrap(),
             "pulled": pulled.pod(&cluster.pods[1], &real, "n", "probe").unwrap(),
+            "namespace of a site": site.namespace("p-x", of_site),
+            "pod of a site": site.pod(&cluster.pods[0], &real, "n", "probe").unwrap(),
+            "local service of a site": site.service(&cluster.services[1], &names).unwrap(),
             "service": plain.service(&cluster.services[0], &names).unwrap(),
             "local service": plain.service(&cluster.services[1], &names).unwrap(),
             "open port": plain.open_port("p-x", "sentinel-0", ("role", "sentinel"), 15_121).unwrap(),

@@ -67,8 +67,9 @@ impl Prepared {
         Self { names: names.to_vec(), has_config_maps, free: Mutex::new(free), permits }
     }
 
-    /// Checks that the namespaces exist, have the required label, are empty and are not in use.
-    pub(super) async fn check(&self, client: &Client) -> Result<(), Error> {
+    /// Checks that the namespaces exist, have the required label and no other values of the site's labels, are
+    /// empty and are not in use.
+    pub(super) async fn check(&self, client: &Client, site: &Labels) -> Result<(), Error> {
         let distinct: BTreeSet<&String> = self.names.iter().collect();
         if distinct.len() < 2 || distinct.len() < self.names.len() {
             let message = "--prepared-namespaces: name at least two, each once: the first is for canaries";
@@ -78,6 +79,7 @@ impl Prepared {
             let found = get(client, name).await?;
             refuse_taken(name, &found.metadata)?;
             refuse_unlabelled(name, &found.metadata)?;
+            refuse_other_values(name, found.labels(), site)?;
             refuse_used::<NetworkPolicy>(client, name).await?;
             refuse_used::<Service>(client, name).await?;
             refuse_used::<Pod>(client, name).await
@@ -303,6 +305,18 @@ fn refuse_unlabelled(name: &str, found: &ObjectMeta) -> Result<(), Error> {
     }
 }
 
+/// Refuses a namespace that has a label of the site with another value.
+fn refuse_other_values(name: &str, found: &Labels, site: &Labels) -> Result<(), Error> {
+    let differs = |(key, value): &(&String, &String)| found.get(*key).is_some_and(|other| other != *value);
+    match site.iter().find(differs) {
+        Some((key, value)) => Err(Error::Unavailable(format!(
+            "--namespace-label {key}={value}: the prepared namespace {name} has the label {key} with another value: \
+             leave out the option, or change the label"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Refuses a namespace with objects that would disturb a run or that a run would disturb.
 async fn refuse_used<K: Namespaced>(client: &Client, namespace: &str) -> Result<(), Error> {
     match list::<K>(client, namespace, &ListParams::default()).await?.first() {
@@ -398,6 +412,15 @@ mod tests {
         let refused = taking_over("n", &found(&[("env", "prod")], None), "r", &labels(&[("env", "x")]));
         let message = refused.unwrap_err().to_string();
         assert!(message.contains("label env to be `x`"), "{message}");
+    }
+
+    #[test]
+    fn a_label_that_a_site_wants_otherwise_is_named_at_once() {
+        let site = labels(&[("owner", "me"), ("env", "x")]);
+        let refused = |found: &[(&str, &str)]| refuse_other_values("n", &labels(found), &site);
+        assert!(refused(&[("owner", "me"), ("team", "a")]).is_ok());
+        let message = refused(&[("owner", "you")]).unwrap_err().to_string();
+        assert!(message.starts_with("--namespace-label owner=me: the prepared namespace n has"), "{message}");
     }
 
     #[test]

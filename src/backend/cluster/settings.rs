@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::connect::Target;
+use super::site::Site;
 use crate::snapshot::Identity;
 
 /// Settings of a run on a cluster.
@@ -31,6 +32,8 @@ pub struct Settings {
     pub nodes: Vec<String>,
     /// Whether to use every node on which probe pods can run.
     pub every_node: bool,
+    /// What the site requires of namespaces and pods.
+    pub site: Site,
     /// Connection to the agents.
     pub control: Control,
     /// Maximum time until pods are ready.

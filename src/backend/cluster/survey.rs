@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeSystemInfo, Taint};
+use k8s_openapi::api::core::v1::{self as core, ContainerImage, Node, NodeSystemInfo};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
@@ -11,7 +11,9 @@ use super::cluster_policies::{self, Support};
 use super::foreign::{self, Foreign};
 use super::plugin::{self, Plugin};
 use super::request::{persistently, say};
+use super::site::Taint;
 use crate::backend::Error;
+use crate::policy::Labels;
 
 /// A node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +32,9 @@ pub(super) struct SurveyedNode {
     pub(super) is_ready: bool,
     /// Whether the node is closed for new pods.
     pub(super) is_cordoned: bool,
-    /// Whether only pods with a toleration may run there. Probe pods tolerate every taint.
-    pub(super) is_tainted: bool,
+    pub(super) labels: Labels,
+    /// Taints that keep pods without a toleration away.
+    pub(super) taints: Vec<Taint>,
     /// Why no probe pod can run there, even with tolerations. `None` if one can.
     pub(super) obstacle: Option<String>,
 }
@@ -58,7 +61,8 @@ impl SurveyedNode {
             images: Vec::new(),
             is_ready: true,
             is_cordoned: false,
-            is_tainted: false,
+            labels: Labels::new(),
+            taints: Vec::new(),
             obstacle: None,
         }
     }
@@ -113,7 +117,8 @@ fn node(node: &Node) -> SurveyedNode {
         images: images.flat_map(image_names).collect(),
         is_ready: is_ready.into_iter().any(|c| c.type_ == "Ready" && c.status == "True"),
         is_cordoned: spec.and_then(|spec| spec.unschedulable).unwrap_or_default(),
-        is_tainted: taints.clone().any(|taint| taint.effect != "PreferNoSchedule"),
+        labels: node.labels().clone(),
+        taints: taints.clone().filter(|taint| taint.effect != "PreferNoSchedule").map(own_taint).collect(),
         obstacle: obstacle(info, taints),
     }
 }
@@ -123,6 +128,11 @@ fn node(node: &Node) -> SurveyedNode {
 fn processors(amount: &str) -> usize {
     let (number, divisor) = amount.strip_suffix('m').map_or((amount, 1), |thousandths| (thousandths, 1000));
     number.parse().map_or(0, |number: usize| number / divisor)
+}
+
+fn own_taint(taint: &core::Taint) -> Taint {
+    let (key, effect) = (taint.key.clone(), taint.effect.clone());
+    Taint { key, value: taint.value.clone().unwrap_or_default(), effect }
 }
 
 fn image_names(image: &ContainerImage) -> impl Iterator<Item = NodeImage> {
@@ -146,7 +156,7 @@ const OBSTACLES: [&str; 8] = [
 /// Returns why no probe pod can run on a node, even with tolerations. `None` if one can.
 fn obstacle<'a>(
     info: Option<&NodeSystemInfo>,
-    taints: impl IntoIterator<Item = &'a Taint>,
+    taints: impl IntoIterator<Item = &'a core::Taint>,
 ) -> Option<String> {
     let system = info.map(|info| info.operating_system.as_str()).filter(|system| !system.is_empty());
     if let Some(other) = system.filter(|system| *system != "linux") {
@@ -163,8 +173,11 @@ mod tests {
 
     #[test]
     fn nodes_that_start_no_pods_are_told_from_nodes_that_need_a_toleration() {
-        let taint =
-            |key: &str| Taint { key: key.to_owned(), effect: "NoSchedule".into(), ..Taint::default() };
+        let taint = |key: &str| core::Taint {
+            key: key.to_owned(),
+            effect: "NoSchedule".into(),
+            ..core::Taint::default()
+        };
         let info =
             |system: &str| NodeSystemInfo { operating_system: system.into(), ..NodeSystemInfo::default() };
         let of = |system: &str, key: &str| obstacle(Some(&info(system)), &[taint(key)]);

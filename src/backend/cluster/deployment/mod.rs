@@ -152,16 +152,18 @@ impl Deployment {
         Ok(deployed)
     }
 
-    /// Returns what is known before the cluster has the state: the labels that netproof adds, the nodes and their
+    /// Returns what is known before the cluster has the state: the labels that netproof and the site add, the nodes and their
     /// addresses, and the endpoints that cannot exist here.
     fn prepared(&self, world: &World) -> Deployed {
         let (maker, mut deployed) = (&self.shared.maker, Deployed::default());
         for namespace in &world.cluster.namespaces {
-            deployed.namespace_labels.insert(namespace.name.clone(), maker.labels(&namespace.labels, true));
+            deployed
+                .namespace_labels
+                .insert(namespace.name.clone(), maker.namespace_labels(&namespace.labels));
         }
         for pod in &world.cluster.pods {
             let name = EndpointName::of_pod(pod);
-            deployed.pod_labels.insert(name, maker.labels(&pod.labels, false));
+            deployed.pod_labels.insert(name, maker.pod_labels(&pod.labels));
         }
         for (logical, node) in world.cluster.nodes.iter().zip(self.group.iter().cycle()) {
             let known = self.shared.survey.nodes.iter().find(|known| known.name == *node);
@@ -242,4 +244,110 @@ impl Deployment {
 fn label_patch(old: &Labels, new: &Labels) -> BTreeMap<String, Option<String>> {
     let removed = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), None));
     removed.chain(new.iter().map(|(key, value)| (key.clone(), Some(value.clone())))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use http::Method;
+    use serde_json::json;
+
+    use super::*;
+    use crate::backend::cluster::Site;
+    use crate::backend::cluster::mocked::{client, deployment_on_site, scenario, state_after, status};
+    use crate::plan::{Router, cells};
+    use crate::policy::{Decision, Engine};
+    use crate::world::Action;
+
+    /// Pod `b` and namespace `y` have the label themselves.
+    const SCENARIO: &str = "
+topology: {namespaces: [{name: x, pods: [{name: a}, {name: b, labels: {owner: you}}]},
+  {name: y, labels: {owner: you}, pods: [{name: c}]}]}
+probes: [80/TCP]
+steps:
+- name: one
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: p, namespace: x}
+    spec: {podSelector: {matchLabels: {owner: me}}, ingress: [{from: [{namespaceSelector: {matchLabels: {owner: me}}}]}]}
+";
+
+    /// Returns the requirement that all namespaces and pods have an owner.
+    fn owner() -> Site {
+        let labels = Labels::from([("owner".to_owned(), "me".to_owned())]);
+        Site { namespace_labels: labels.clone(), pod_labels: labels, ..Site::default() }
+    }
+
+    /// Returns the state of the scenario as the engine sees it.
+    fn completed(deployment: &Deployment) -> World {
+        let mut world = state_after(SCENARIO, &["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+        world.complete(&deployment.prepared(&world));
+        world
+    }
+
+    fn denied(site: Site) -> Vec<String> {
+        let deployment = deployment_on_site(client(|_, path| status(404, path)), site);
+        let world = completed(&deployment);
+        let engine = Engine::new(world.cluster.clone());
+        let router = Router::new(&world, &engine);
+        let is_denied = |cell: &crate::plan::Cell| {
+            cell.evaluate(router.route(cell).as_ref(), &engine).decision == Decision::Deny
+        };
+        let cells = cells(&world, &scenario(SCENARIO).probes).into_iter().filter(is_denied);
+        cells.map(|cell| cell.to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn policies_select_the_labels_of_the_site() {
+        assert_eq!(denied(Site::default()), [""; 0]);
+        // The policy isolates `a`, and not `b`, which belongs to another owner, as namespace `y` does.
+        assert_eq!(denied(owner()), ["y/c → x/a 80/TCP"]);
+    }
+
+    /// If a step removes its own value of a label, the object gets the site's value, and not none.
+    #[tokio::test]
+    async fn steps_do_not_remove_labels_of_the_site() {
+        let patches = Arc::<Mutex<Vec<String>>>::default();
+        let log = Arc::clone(&patches);
+        let client = client(move |method, path| {
+            if *method == Method::PATCH {
+                log.lock().unwrap().push(path.to_owned());
+            }
+            (200, json!({"metadata": {"name": "x"}}))
+        });
+        let mut deployment = deployment_on_site(client, owner());
+        let mut world = completed(&deployment);
+        for namespace in &world.cluster.namespaces {
+            let labels = namespace.labels.iter().filter(|(key, _)| *key != "kubernetes.io/metadata.name");
+            let labels = labels.map(|(key, value)| (key.clone(), value.clone())).collect();
+            deployment.namespaces.insert(namespace.name.clone(), labels);
+        }
+        for pod in &world.cluster.pods {
+            let identity = Identity::of_pod(pod);
+            let real = deployment.real(&identity);
+            let running = Running { pod: pod.clone(), real, annotated: identity.clone() };
+            deployment.pods.insert(identity, running);
+        }
+        let labels: BTreeMap<_, _> = [("owner".to_owned(), None)].into();
+        for namespace in ["x", "y"] {
+            let (namespace, labels) = (namespace.to_owned(), labels.clone());
+            world.apply(&Action::LabelNamespace { namespace, labels }).unwrap();
+        }
+        for pod in ["a", "b"] {
+            let (pod, labels) = (Identity::new("x", pod), labels.clone());
+            world.apply(&Action::LabelPod { pod, labels }).unwrap();
+        }
+        world.complete(&deployment.prepared(&world));
+        assert!(world.cluster.pods.iter().all(|pod| pod.labels["owner"] == "me"));
+        assert!(world.cluster.namespaces.iter().all(|namespace| namespace.labels["owner"] == "me"));
+        deployment.set_namespaces(&world).await.unwrap();
+        deployment.relabel_pods(&world).await.unwrap();
+        let namespaces = "/api/v1/namespaces";
+        // The others have kept their labels.
+        let expected =
+            [format!("{namespaces}/netproof-r-1-y"), format!("{namespaces}/netproof-r-1-x/pods/b")];
+        assert_eq!(*patches.lock().unwrap(), expected);
+    }
 }

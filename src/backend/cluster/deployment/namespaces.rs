@@ -11,6 +11,7 @@ use crate::backend::cluster::objects::RUN;
 use crate::backend::cluster::prepared::{self, Prepared};
 use crate::backend::cluster::request::{bounded, failed, is_there_already, persistently};
 use crate::backend::cluster::shared::Shared;
+use crate::backend::cluster::site::refused;
 use crate::policy::{Labels, NAMESPACE_NAME_LABEL};
 use crate::world::World;
 
@@ -89,7 +90,7 @@ impl Deployment {
                     return Err(Error::Unavailable(format!("namespace {real} is there already: {advice}")));
                 }
             }
-            Err(error) => return Err(failed(format!("create namespace {real}"))(error)),
+            Err(error) => return Err(refused(format!("create namespace {real}"))(error)),
         }
         if let Some(secret) = &self.shared.pull_secret {
             let secrets: Api<core::Secret> = Api::namespaced(self.shared.client.clone(), &real);

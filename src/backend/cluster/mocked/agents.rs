@@ -46,7 +46,7 @@ async fn converge(nodes: &[(&str, &str)], config_map: u16) -> (String, Vec<(Stri
         }
     });
     let source = AgentSource::fake(nodes);
-    let mut deployment = deployment_with(client, source, Support::new(), Vec::new());
+    let mut deployment = deployment_with(client, settings(), source, Support::new(), Vec::new());
     let world = scenario(TOPOLOGY).world;
     let message = deployment.converge(&world).await.unwrap_err().to_string();
     deployment.converge(&world).await.unwrap_err();
@@ -193,7 +193,7 @@ async fn a_pod_whose_image_is_refused_gets_another() {
             }
         });
         let source = AgentSource::fake(&[("n", "amd64")]);
-        let mut deployment = deployment_with(client, source, Support::new(), Vec::new());
+        let mut deployment = deployment_with(client, settings(), source, Support::new(), Vec::new());
         let error = deployment.converge(&scenario(TOPOLOGY).world).await.unwrap_err().to_string();
         assert!(error.contains(message), "{error}");
         assert_eq!(*images.lock().unwrap(), ["pause", "pause@sha256:00"].map(str::to_owned).into());
@@ -235,7 +235,7 @@ async fn a_pod_whose_image_cannot_be_pulled_gets_another() {
         }
     });
     let source = AgentSource::fake(&[("n", "amd64")]);
-    let mut deployment = deployment_with(client, source, Support::new(), Vec::new());
+    let mut deployment = deployment_with(client, settings(), source, Support::new(), Vec::new());
     let error = deployment.converge(&scenario(TOPOLOGY).world).await.unwrap_err().to_string();
     assert_eq!(
         error,
