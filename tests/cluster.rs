@@ -4,6 +4,7 @@
 mod access;
 mod agents;
 mod faults;
+mod lost;
 mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,7 @@
 //! A mock API server, for answers that a real server does not give on demand.
 
 mod agents;
+mod lost;
 mod policies;
 mod survey;
 
