@@ -5,6 +5,7 @@ mod access;
 mod agents;
 mod cleanup;
 mod faults;
+mod lost;
 mod restrictions;
 mod site;
 mod verdicts;

@@ -18,7 +18,7 @@ use netproof::source::Text;
 use netproof::verdict::{
     Cause, CellResult, Change, DeliveredUntil, Environment, Fate, Nodes, Observation, OpenConnection,
     Repetitions, RunResult, ScenarioFailure, ScenarioResult, Settling, StepResult, TimeToSettle, Verdict,
-    merge,
+    merge, with_leaks,
 };
 use netproof::world::{Capability, EndpointName, Probe};
 
@@ -120,6 +120,7 @@ pub(crate) fn scenario(name: &str, steps: Vec<StepResult>) -> ScenarioResult {
         file: Arc::from(format!("scenarios/{name}.yaml")),
         demonstrates: None,
         ignored: [("ResourceQuota".to_owned(), 2)].into(),
+        warnings: Vec::new(),
         steps,
         failure: None,
         start: Duration::from_millis(120),
@@ -369,6 +370,26 @@ fn a_verdict_that_never_differs_is_not_flaky() {
     assert_eq!(code(&result), 1);
     // A scenario that is requested once has no repetitions.
     assert_eq!(merge(vec![good()], |_| 1)[0].repetitions, None);
+}
+
+/// A lost pod makes a scenario begin again. What it has leaked until then must not be forgotten.
+#[test]
+fn a_leak_of_an_earlier_attempt_stays_a_leak() {
+    let denied = |verdict| cell("a", "b", Decision::Deny, Observation::Dropped, verdict);
+    let attempt = |verdicts: &[Verdict]| {
+        let steps = verdicts.iter().enumerate().map(|(i, it)| step(&i.to_string(), vec![denied(it.clone())]));
+        scenario("s", steps.collect())
+    };
+    let verdicts = |last: &[Verdict], earlier: &[&[Verdict]]| -> Vec<&'static str> {
+        let result = with_leaks(attempt(last), earlier.iter().map(|it| attempt(it)).collect());
+        result.steps.iter().map(|step| step.cells[0].verdict.name()).collect()
+    };
+    let unseen = || Verdict::Inconclusive(Cause::LateArrival);
+    let right = [Verdict::Match, Verdict::Match];
+    assert_eq!(verdicts(&right, &[&[Verdict::Leak], &[Verdict::Match]]), ["leak", "match"]);
+    assert_eq!(verdicts(&right, &[&[unseen()]]), ["match", "match"]);
+    assert_eq!(verdicts(&right, &[&[Verdict::Blocked]]), ["match", "match"]);
+    assert_eq!(verdicts(&right[..1], &[&[Verdict::Match, unseen()]]), ["match", "inconclusive"]);
 }
 
 /// A race that a profile excuses occurs only in some repetitions.

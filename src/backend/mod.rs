@@ -14,6 +14,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 
 pub use address::Addresses;
@@ -86,9 +87,21 @@ impl Sentinels {
     }
 }
 
+/// A pod that ended although no step ended it: it was deleted or evicted, or its agent has failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostPod {
+    /// Its name in the environment.
+    pub name: String,
+    /// The reason.
+    pub why: String,
+    /// Whether it had not started yet. Another pod was then started in its place, and no packet depended on it.
+    pub was_starting: bool,
+}
+
 /// An environment in which pods run, policies are enforced and packets are sent.
 pub trait Backend {
-    /// Creates everything that a state describes. May return before the policies are enforced.
+    /// Creates everything that a state describes. May return before the policies are enforced. If it was called
+    /// before, everything is brought back to this state, and lost pods are replaced.
     fn deploy(&mut self, world: &World) -> impl Future<Output = Result<Deployed, Error>>;
 
     /// Executes the actions that led to this state, and hands the policies over to the enforcer. The state does
@@ -113,6 +126,18 @@ pub trait Backend {
         world: &World,
     ) -> impl Future<Output = Result<Deployed, Error>> {
         self.apply(actions, world)
+    }
+
+    /// Returns the pods that are lost. From when a pod was lost until the next [`deploy`](Self::deploy), nothing can
+    /// be observed of it. A pod that was lost while it started is returned once.
+    fn lost_pods(&mut self) -> Vec<LostPod> {
+        Vec::new()
+    }
+
+    /// Waits until a running pod is lost.
+    fn until_lost(&self) -> BoxFuture<'static, ()> {
+        // In most backends, no other user can end a pod.
+        Box::pin(std::future::pending())
     }
 
     /// Returns the agent that sends and receives for an endpoint.

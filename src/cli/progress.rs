@@ -69,6 +69,7 @@ impl View {
                 self.has_finished(*index, &format!("{} cells", thousands(*cells)));
             }
             Event::StepFinished { index, result } => self.has_finished(*index, &result.name),
+            Event::ScenarioRepeated { index } => self.has_finished(*index, "a pod was lost, begins again"),
             Event::ScenarioFinished { index, result } => {
                 self.running.remove(index);
                 self.finished += 1;

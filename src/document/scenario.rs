@@ -28,6 +28,8 @@ pub struct Scenario {
     pub failure: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repetitions: Option<Repetitions>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     #[serde(default)]
     pub ignored: BTreeMap<String, usize>,
     #[serde(default)]
@@ -167,6 +169,7 @@ impl From<&ScenarioResult> for Scenario {
             demonstrates: result.demonstrates,
             failure: result.failure.as_ref().map(|failure| failure.message.clone()),
             repetitions: result.repetitions,
+            warnings: result.warnings.clone(),
             ignored: result.ignored.clone(),
             start_ms: result.start.into(),
             timeout_ms: result.timeout.into(),

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use crate::backend::{Agent, Backend, Canary, Error, Sentinels};
+use crate::backend::{Agent, Backend, Canary, Error, LostPod, Sentinels};
 use crate::runner::{self, Events, Settings};
 use crate::scenario::Scenario;
 use crate::verdict::{Environment, ScenarioResult};
@@ -68,6 +69,8 @@ impl<B, F> Recording<'_, B, F> {
 impl<B: Backend, F: AsyncFnMut(usize, &mut B) -> Result<(), Error>> Backend for Recording<'_, B, F> {
     async fn deploy(&mut self, world: &World) -> Result<Deployed, Error> {
         let deployed = self.backend.deploy(world).await?;
+        // After a lost pod, the scenario begins again.
+        self.states.clear();
         self.keep(world, &deployed);
         Ok(deployed)
     }
@@ -87,6 +90,14 @@ impl<B: Backend, F: AsyncFnMut(usize, &mut B) -> Result<(), Error>> Backend for 
 
     async fn check_intact(&self, world: &World) -> Result<(), Error> {
         self.backend.check_intact(world).await
+    }
+
+    fn lost_pods(&mut self) -> Vec<LostPod> {
+        self.backend.lost_pods()
+    }
+
+    fn until_lost(&self) -> BoxFuture<'static, ()> {
+        self.backend.until_lost()
     }
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {

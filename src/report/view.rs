@@ -236,6 +236,15 @@ pub(super) fn deviation(deviation: &Deviation) -> String {
     text
 }
 
+/// Returns the warnings about the scenarios of a run, each with the name of its scenario.
+pub(super) fn scenario_warnings(run: &RunDocument) -> impl Iterator<Item = String> {
+    let of = |scenario: &Scenario| {
+        let name = scenario.name.clone();
+        scenario.warnings.clone().into_iter().map(move |warning| format!("{name}: {warning}"))
+    };
+    run.scenarios.iter().flat_map(of)
+}
+
 /// Returns the warnings about the profiles of a run.
 pub fn profile_warnings(run: &RunDocument) -> Vec<String> {
     let wide = run.profiles.iter().filter(|profile| profile.excuses_most()).map(|profile| {

@@ -36,6 +36,11 @@ pub enum Event {
         /// The step's result.
         result: Box<StepResult>,
     },
+    /// A scenario has lost a pod, and begins again.
+    ScenarioRepeated {
+        /// The scenario's index in the run.
+        index: usize,
+    },
     /// A scenario has ended.
     ScenarioFinished {
         /// The scenario's index in the run.

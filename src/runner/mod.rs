@@ -1,6 +1,7 @@
 //! Runs scenarios: applies their steps, observes each state, and assembles the results. Emits what happens as
 //! [`Event`]s, and knows no report.
 
+mod again;
 mod event;
 mod excuses;
 mod scenario;
@@ -100,7 +101,7 @@ async fn run_one<B: Backend>(
         events.send(Event::ScenarioStarted { index, requested, name: scenario.title() });
         let result = match backend {
             Ok(mut backend) => {
-                let result = scenario::run(index, scenario, settings, &mut backend, events).await;
+                let result = again::run(index, scenario, settings, &mut backend, events).await;
                 backend.stop().await;
                 result
             }

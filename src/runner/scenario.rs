@@ -1,8 +1,10 @@
 //! Runs one scenario from its start to its end.
 
 use std::collections::BTreeSet;
+use std::future::{Future, pending};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
 use super::event::{Event, Events};
@@ -29,22 +31,8 @@ pub(super) fn not_started(scenario: &Scenario, failure: Option<ScenarioFailure>)
         took: Duration::ZERO,
         repetitions: None,
         required: BTreeSet::new(),
+        warnings: Vec::new(),
     }
-}
-
-/// Runs a scenario.
-pub(super) async fn run(
-    index: usize,
-    scenario: &Scenario,
-    settings: &Settings,
-    backend: &mut impl Backend,
-    events: &Events,
-) -> ScenarioResult {
-    let start = Instant::now();
-    let mut run = ScenarioRun::new(index, scenario, settings, backend, events);
-    let mut steps = Vec::new();
-    let ended = run.all(&mut steps).await;
-    run.finish(start, steps, ended).await
 }
 
 pub(super) struct ScenarioRun<'a, B> {
@@ -55,6 +43,10 @@ pub(super) struct ScenarioRun<'a, B> {
     pub(super) observer: Observer<'a, B>,
     /// How long it took to start.
     start: Duration,
+    /// Whether the scenario ends as soon as a pod is lost.
+    pub(super) ends_at_loss: bool,
+    /// How far the scenario has come, for messages.
+    pub(super) place: String,
 }
 
 impl<'a, B: Backend> ScenarioRun<'a, B> {
@@ -66,7 +58,13 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         events: &'a Events,
     ) -> Self {
         let observer = Observer::new(scenario.world.clone(), &scenario.probes, &settings.observe, backend);
-        Self { index, scenario, settings, events, observer, start: Duration::ZERO }
+        let (ends_at_loss, place) = (false, "before the first step".to_owned());
+        Self { index, scenario, settings, events, observer, start: Duration::ZERO, ends_at_loss, place }
+    }
+
+    /// Returns a future that ends when a pod of the present state is lost, if the scenario ends then.
+    fn loss(&self) -> BoxFuture<'static, ()> {
+        if self.ends_at_loss { self.observer.backend.until_lost() } else { Box::pin(pending()) }
     }
 
     /// Corrects the steps by what late arrivals and missing controls show, and returns the scenario's result.
@@ -76,8 +74,10 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         mut steps: Vec<StepResult>,
         ended: Result<(), Error>,
     ) -> ScenarioResult {
-        let mut states: Vec<_> = steps.iter_mut().map(|step| step.cells.as_mut_slice()).collect();
-        self.observer.look_back(&mut states).await;
+        if !steps.is_empty() {
+            let mut states: Vec<_> = steps.iter_mut().map(|step| step.cells.as_mut_slice()).collect();
+            self.observer.look_back(&mut states).await;
+        }
         let failure = ended.err().map(|error| ScenarioFailure {
             everywhere: matches!(error, Error::Unavailable(_)),
             message: error.to_string(),
@@ -96,23 +96,28 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         self.start = self.observer.start().await?;
         let (profiles, scenario) = (&self.settings.profiles, self.scenario);
         let excuse = |world: &_, plan: &mut _| excuse(profiles, scenario, None, world, plan);
-        let calibration = self.observer.measure_baseline(excuse).await;
+        let loss = self.loss();
+        let calibration = unless_lost(loss, self.observer.measure_baseline(excuse)).await?;
         let Calibration { cells, failed, timeout } = calibration;
         self.events.send(Event::Baseline { index: self.index, cells, failed, timeout });
         Ok(())
     }
 
-    async fn all(&mut self, steps: &mut Vec<StepResult>) -> Result<(), Error> {
+    /// Runs all steps, and adds the result of each.
+    pub(super) async fn all(&mut self, steps: &mut Vec<StepResult>) -> Result<(), Error> {
         self.begin().await?;
         for step in &self.scenario.steps {
+            self.place = format!("in step `{}`", step.name);
             self.prepare(step).await?;
             let span = tracing::debug_span!("step", title = step.name);
             let result = self.step(step).instrument(span).await?;
             self.events.send(Event::StepFinished { index: self.index, result: Box::new(result.clone()) });
             steps.push(result);
         }
+        "after the last step".clone_into(&mut self.place);
         self.observer.linger().await;
-        self.observer.control_last().await
+        let loss = self.loss();
+        unless_lost(loss, self.observer.control_last()).await?
     }
 
     /// Runs the controls for denials whose paths a step removes, while the paths exist. Then prepares the
@@ -120,7 +125,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
     pub(super) async fn prepare(&mut self, step: &Step) -> Result<(), Error> {
         let (profiles, scenario) = (&self.settings.profiles, self.scenario);
         let excuse = |world: &_, plan: &mut _| excuse(profiles, scenario, None, world, plan);
-        self.observer.control_before(&step.actions, excuse).await?;
+        let loss = self.loss();
+        unless_lost(loss, self.observer.control_before(&step.actions, excuse)).await??;
         self.observer.prepare_change().await;
         Ok(())
     }
@@ -138,7 +144,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let (profiles, scenario) = (&self.settings.profiles, self.scenario);
         let after = Some((step, &applied.before));
         let excuse = |world: &_, plan: &mut _| excuse(profiles, scenario, after, world, plan);
-        let observed = self.observer.observe(&applied, &step.requires, excuse).await;
+        let loss = self.loss();
+        let observed = unless_lost(loss, self.observer.observe(&applied, &step.requires, excuse)).await?;
         let open_connections = self.observer.use_again(held, &step.actions).await;
         // If another user or a controller changed the policies, the packets did not follow those of the step.
         self.observer.check_intact().await?;
@@ -155,6 +162,20 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             loss,
             took: start.elapsed(),
         })
+    }
+}
+
+/// Waits for what `work` returns. Without this, a step with a lost pod would wait for it until the settle deadline.
+///
+/// # Errors
+/// As soon as a pod is lost.
+async fn unless_lost<T>(loss: BoxFuture<'static, ()>, work: impl Future<Output = T>) -> Result<T, Error> {
+    let lost =
+        || Error::Failed { doing: "observe all cells".to_owned(), message: "a pod was lost".to_owned() };
+    tokio::select! {
+        biased;
+        result = work => Ok(result),
+        () = loss => Err(lost()),
     }
 }
 

@@ -42,6 +42,7 @@ fn merge_group(group: Vec<ScenarioResult>, requested: impl Fn(&str) -> usize) ->
         start: group.iter().map(|result| result.start).max().unwrap_or_default(),
         timeout: group.iter().map(|result| result.timeout).max().unwrap_or_default(),
         took: group.iter().map(|result| result.took).sum(),
+        warnings: group.iter().flat_map(|result| result.warnings.clone()).collect(),
         repetitions,
         ..longest.clone()
     })
@@ -118,6 +119,23 @@ fn merge_cell(cell: &CellResult, repetitions: &[&CellResult]) -> CellResult {
     }
     merged.repeated = verdicts;
     merged
+}
+
+/// Adds the leaks that earlier attempts at a scenario have found, and the steps that only they have completed. A packet
+/// that was delivered is a leak, whatever later packets do.
+pub fn with_leaks(mut result: ScenarioResult, earlier: Vec<ScenarioResult>) -> ScenarioResult {
+    for (index, step) in earlier.into_iter().flat_map(|earlier| earlier.steps.into_iter().enumerate()) {
+        let Some(own) = result.steps.get_mut(index) else {
+            result.steps.push(step);
+            continue;
+        };
+        for leak in step.cells.into_iter().filter(|cell| cell.verdict == Verdict::Leak) {
+            if let Some(cell) = own.cells.iter_mut().find(|cell| cell.cell == leak.cell) {
+                *cell = leak;
+            }
+        }
+    }
+    result
 }
 
 fn severity(verdict: &Verdict) -> u8 {

@@ -183,6 +183,8 @@ pub struct ScenarioResult {
     pub repetitions: Option<Repetitions>,
     /// Capabilities that `--require` names. A scenario must not skip cells for want of them.
     pub required: BTreeSet<Capability>,
+    /// Pods that were lost, and what was done about it.
+    pub warnings: Vec<String>,
 }
 
 /// How often a scenario was run, and how often with the same verdicts.

@@ -12,19 +12,24 @@ use serde_json::Value;
 use super::{Cluster, accused, cells, check_passed, plain, up, wait_for};
 use crate::support::{Finished, User, file, run, scenario_file, signal};
 
-/// Runs plain scenarios while something fails. There must be no leaks and outages, and every cell that could not be
-/// measured has a cause.
-fn survives(cluster: &Cluster, scenarios: &[String], fail: impl FnOnce()) -> Value {
-    let mut arguments: Vec<&str> = scenarios.iter().map(String::as_str).collect();
-    // With one scenario at a time, the test knows whose pods fail.
-    arguments.extend(["--parallel", "1", "--settle", "5s", "-o", "json"]);
-    let running = cluster.start(&arguments);
+/// Waits until a run has started its pods, and a bit longer.
+pub(super) fn wait_for_pods(cluster: &Cluster) {
     wait_for(|| {
         let path = "jsonpath={range .items[*]}{.metadata.namespace} {.status.phase}{\"\\n\"}{end}";
         let phases = cluster.kubectl(&["get", "pods", "-A", "-o", path]);
         phases.lines().filter(|line| line.ends_with(" Running") && !line.contains("-canaries ")).count() >= 9
     });
     sleep(Duration::from_millis(700));
+}
+
+/// Runs plain scenarios while something fails. There must be no leaks and outages, and every cell that could not be
+/// measured has a cause.
+pub(super) fn survives(cluster: &Cluster, scenarios: &[String], fail: impl FnOnce()) -> Value {
+    let mut arguments: Vec<&str> = scenarios.iter().map(String::as_str).collect();
+    // With one scenario at a time, the test knows whose pods fail.
+    arguments.extend(["--parallel", "1", "--settle", "5s", "-o", "json"]);
+    let running = cluster.start(&arguments);
+    wait_for_pods(cluster);
     fail();
     let finished = Finished::from(running.wait_with_output().unwrap());
     let report = finished.json();
@@ -99,22 +104,6 @@ fn broken_control_streams_are_opened_again() {
         }
     });
     assert!(report["counts"]["match"].as_u64() > Some(4_000), "{}", report["counts"]);
-}
-
-#[test]
-#[ignore = "needs a cluster: run tests/cluster/run"]
-fn a_deleted_probe_pod_is_inconclusive_and_named() {
-    let Some(cluster) = Cluster::with_enforcer() else { return };
-    let report = survives(&cluster, &plain(), || {
-        let namespace = cluster.namespaces().into_iter().find(|name| name.ends_with("-y")).unwrap();
-        cluster.kubectl(&["delete", "pod", "b", "-n", &namespace, "--wait=false"]);
-    });
-    assert_eq!(report["outcome"], "inconclusive", "{report}");
-    let cells = cells(&report);
-    let causes = cells.values().filter_map(|cell| cell["cause"].as_str());
-    // If the pod is deleted before the first step, nothing is measured in the scenario.
-    let failures = report["scenarios"].as_array().unwrap().iter().filter_map(|one| one["failure"].as_str());
-    assert!(causes.chain(failures).any(|why| why.contains("-y/b is gone")), "{report}");
 }
 
 #[test]

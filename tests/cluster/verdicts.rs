@@ -44,10 +44,10 @@ fn cluster_and_lab_give_the_same_verdicts() {
 }
 
 /// Ends the enforcers of these nodes, and starts all of them again when the value is dropped.
-struct Stopped(Vec<&'static str>);
+pub(super) struct Stopped(Vec<&'static str>);
 
 impl Stopped {
-    fn enforcers(nodes: &[&'static str]) -> Self {
+    pub(super) fn enforcers(nodes: &[&'static str]) -> Self {
         for node in nodes {
             up(&["stop-enforcer", node]);
         }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::deployment::Deployment;
+use super::pods::RunningPod;
 use super::shared::{CANARIES, Shared};
-use crate::backend::{Canary, Error, Place};
+use crate::backend::{Canary, Error, LostPod, Place};
 use crate::policy::{Labels, Namespace, Node, Pod};
 use crate::scenario::standard_world;
+use crate::snapshot::Identity;
 use crate::world::{EndpointName, World};
 
 /// Canaries per node. The path between two pods of one node needs two canaries.
@@ -23,6 +25,10 @@ pub(super) const SENTINEL: (&str, &str) = ("netproof.dev/role", "sentinel");
 pub(super) struct Started {
     pub(super) canaries: Vec<Canary>,
     pub(super) sentinels: Vec<Canary>,
+    /// The names and addresses of all these pods on the cluster.
+    pub(super) pods: Vec<RunningPod>,
+    /// Pods that were lost while they started.
+    pub(super) lost: Vec<LostPod>,
 }
 
 /// Canaries that have been started.
@@ -35,14 +41,14 @@ struct Running {
 }
 
 impl Canaries {
-    /// Returns the canaries and sentinels of these nodes. Starts the missing ones.
+    /// Returns the canaries and sentinels of these nodes. Starts the missing ones, and replaces those that are lost.
     pub(super) async fn on(&self, shared: &Arc<Shared>, nodes: &[String]) -> Result<Started, Error> {
         let mut started = self.0.lock().await;
         let Running { deployment, world } = started.get_or_insert_with(|| Running::new(shared));
         let known = |world: &World, name: &str| world.cluster.nodes.iter().any(|node| node.name == name);
         // One node of the cluster can stand for several logical nodes.
         let missing: BTreeSet<&String> = nodes.iter().filter(|name| !known(world, name)).collect();
-        if !missing.is_empty() {
+        if deployment.remove_lost().await? || !missing.is_empty() {
             let mut wanted = world.clone();
             for name in missing {
                 add(&mut wanted, name);
@@ -54,10 +60,12 @@ impl Canaries {
         }
         let pods =
             world.cluster.pods.iter().filter(|pod| pod.node.as_ref().is_some_and(|n| nodes.contains(n)));
-        let mut found = Started { canaries: Vec::new(), sentinels: Vec::new() };
+        let lost = deployment.take_lost_at_start();
+        let mut found = Started { canaries: Vec::new(), sentinels: Vec::new(), pods: Vec::new(), lost };
         for pod in pods {
             let agent = deployment.agent(&EndpointName::of_pod(pod));
             let (Some(agent), Some(node)) = (agent, pod.node.clone()) else { continue };
+            found.pods.extend(deployment.running_pod(&Identity::of_pod(pod)));
             let canary = Canary { place: Place::Node(node), agent, addresses: pod.addresses.clone() };
             match is_sentinel(pod) {
                 true => found.sentinels.push(canary),

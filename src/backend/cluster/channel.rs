@@ -13,8 +13,9 @@ use netproof_probe::wire::CONTROL_PORT;
 use tokio::io::{AsyncRead, ReadBuf, join};
 use tokio::sync::Semaphore;
 
-use super::pods::{PodState, PodWatch};
-use super::request::{say, status_code};
+use super::pod_state::PodState;
+use super::pods::PodWatch;
+use super::request::say;
 use super::settings::Control;
 use crate::backend::{Connect, Stream, Unreachable};
 use crate::snapshot::Identity;
@@ -78,11 +79,16 @@ impl Channel {
     /// Returns whether the agent has ended, or the connection is broken and may recover.
     fn judge(&self, error: &kube::Error) -> Unreachable {
         match self.watch.state(&self.pod) {
-            Some(PodState::Failed(why)) => Unreachable::Gone(why),
+            Some(PodState::Failed(why) | PodState::Evicted(why)) => Unreachable::Gone(why),
             Some(PodState::Succeeded) => Unreachable::Gone("it has ended".to_owned()),
-            None if status_code(error) == Some(404) => Unreachable::Gone("its pod was deleted".to_owned()),
+            Some(PodState::Deleted { why, .. }) => Unreachable::Gone(why),
+            // The agent of a pod that is leaving may still run.
             Some(
-                PodState::Starting | PodState::Unschedulable(_) | PodState::NoImage(_) | PodState::Ready(_),
+                PodState::Starting
+                | PodState::Unschedulable(_)
+                | PodState::NoImage(_)
+                | PodState::Ready(_)
+                | PodState::Leaving(_),
             )
             | None => Unreachable::Broken(say(error)),
         }

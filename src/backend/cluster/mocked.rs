@@ -2,6 +2,7 @@
 
 mod agents;
 mod leftovers;
+mod lost;
 mod policies;
 mod site;
 mod survey;

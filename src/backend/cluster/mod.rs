@@ -23,6 +23,7 @@ mod names;
 mod nodes;
 mod objects;
 mod plugin;
+mod pod_state;
 mod pods;
 mod prepared;
 mod request;
@@ -37,14 +38,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::try_join;
+use futures_util::future::{BoxFuture, try_join};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ListParams, Patch};
 use kube::{Client, ResourceExt};
 use netproof_probe::random;
 
-use crate::backend::{Agent, Backend, Canary, Error, Sentinels, no_random_numbers};
+use crate::backend::{Agent, Backend, Canary, Error, LostPod, Sentinels, no_random_numbers};
 use crate::scenario::Scenario;
 use crate::snapshot::{Identity, Unmodelled};
 use crate::world::{Action, Deployed, EndpointName, PodChange, World};
@@ -54,11 +55,10 @@ use canaries::Canaries;
 pub use connect::Target;
 use deployment::Deployment;
 pub use leftovers::{LeftRun, Leftovers};
-use names::Names;
 use nodes::Wanted;
 use objects::Maker;
 pub use objects::NO_SIDECARS;
-use pods::PodWatch;
+use pods::{PodWatch, RunningPod};
 use prepared::Prepared;
 use request::{apply, failed, persistently, say};
 use schedule::{Group, Schedule, Turn};
@@ -269,11 +269,7 @@ impl Cluster {
 
     /// Returns a backend on an existing deployment, or on a new one.
     fn backend(&self, group: Group, deployment: Option<Deployment>) -> ClusterBackend {
-        let deployment = deployment.unwrap_or_else(|| {
-            let number = self.shared.deployments.fetch_add(1, Ordering::Relaxed) + 1;
-            let names = Names::new(format!("{}-{number}", self.shared.prefix));
-            Deployment::new(Arc::clone(&self.shared), names, group.clone())
-        });
+        let deployment = deployment.unwrap_or_else(|| Deployment::numbered(&self.shared, group.clone()));
         ClusterBackend {
             shared: Arc::clone(&self.shared),
             scheduled: Arc::clone(&self.scheduled),
@@ -281,6 +277,8 @@ impl Cluster {
             deployment,
             canaries: Vec::new(),
             sentinels: None,
+            canary_pods: Vec::new(),
+            lost_at_start: Vec::new(),
             is_broken: false,
         }
     }
@@ -401,6 +399,10 @@ pub struct ClusterBackend {
     canaries: Vec<Canary>,
     /// `None` until the backend has started.
     sentinels: Option<sentinels::Turn>,
+    /// Pods of the canaries and sentinels.
+    canary_pods: Vec<RunningPod>,
+    /// Canaries and sentinels that were lost while they started.
+    lost_at_start: Vec<LostPod>,
     /// Whether the deployment may be in any state, because a change failed or has not finished.
     is_broken: bool,
 }
@@ -417,8 +419,33 @@ impl ClusterBackend {
     }
 }
 
+impl ClusterBackend {
+    fn give_sentinels_back(&mut self) {
+        if let Some(turn) = self.sentinels.take() {
+            self.scheduled.sentinels.give_back(&turn);
+        }
+    }
+
+    /// Returns the pods, canaries and sentinels that no longer run.
+    fn lost_now(&self) -> Vec<LostPod> {
+        let running = self.deployment.running_pods().chain(self.canary_pods.iter().cloned());
+        let lost = running.filter_map(|(pod, addresses)| {
+            let why = self.shared.watch.loss(&pod, &addresses)?;
+            Some(LostPod { name: pod.to_string(), why, was_starting: false })
+        });
+        lost.collect()
+    }
+}
+
 impl Backend for ClusterBackend {
     async fn deploy(&mut self, world: &World) -> Result<Deployed, Error> {
+        if self.is_broken {
+            // A change that did not finish may have left anything.
+            let new = Deployment::numbered(&self.shared, self.group.clone());
+            let old = std::mem::replace(&mut self.deployment, new);
+            give_up(&self.shared, &self.scheduled, self.group.clone(), old, true).await;
+        }
+        self.give_sentinels_back();
         // Broken until the start has succeeded.
         self.is_broken = true;
         // An error here does not end the run: the next scenario may need fewer namespaces.
@@ -427,6 +454,8 @@ impl Backend for ClusterBackend {
         match try_join(self.deployment.start(world), canaries).await {
             Ok((deployed, started)) => {
                 self.canaries = started.canaries;
+                self.canary_pods = started.pods;
+                self.lost_at_start.extend(started.lost);
                 let turn = self.scheduled.sentinels.take(started.sentinels);
                 self.sentinels.insert(turn).move_on(&self.shared).await?;
                 self.shared.has_started.store(true, Ordering::Relaxed);
@@ -438,6 +467,10 @@ impl Backend for ClusterBackend {
     }
 
     async fn apply(&mut self, actions: &[Action], world: &World) -> Result<Deployed, Error> {
+        // A change would replace a lost pod silently.
+        if let Some(LostPod { name, why, .. }) = self.lost_now().into_iter().next() {
+            return Err(Error::failed("change the state", format!("pod {name} is lost: {why}")));
+        }
         self.is_broken = true;
         let (mut removed, mut ended) = (Vec::new(), Vec::new());
         for change in actions.iter().filter_map(Action::pod_change) {
@@ -473,33 +506,49 @@ impl Backend for ClusterBackend {
         self.sentinels.as_ref().map(sentinels::Turn::sentinels).unwrap_or_default()
     }
 
+    fn lost_pods(&mut self) -> Vec<LostPod> {
+        let at_start = std::mem::take(&mut self.lost_at_start);
+        at_start.into_iter().chain(self.deployment.take_lost_at_start()).chain(self.lost_now()).collect()
+    }
+
+    fn until_lost(&self) -> BoxFuture<'static, ()> {
+        let running = self.deployment.running_pods().chain(self.canary_pods.iter().cloned());
+        Box::pin(self.shared.watch.clone().until_lost(running.collect()))
+    }
+
     /// Keeps the deployment if another scenario can use it, and otherwise removes it.
     #[tracing::instrument(level = "debug", skip_all)]
     async fn stop(mut self) {
-        if let Some(turn) = &self.sentinels {
-            self.scheduled.sentinels.give_back(turn);
+        self.give_sentinels_back();
+        let Self { shared, scheduled, group, deployment, is_broken, .. } = self;
+        give_up(&shared, &scheduled, group, deployment, is_broken).await;
+    }
+}
+
+/// Keeps a deployment if another scenario can use it, and otherwise removes it.
+async fn give_up(
+    shared: &Shared,
+    scheduled: &Scheduled,
+    group: Group,
+    mut deployment: Deployment,
+    mut is_broken: bool,
+) {
+    let removes = !shared.maker.settings.keep;
+    if removes {
+        // The end of the run removes what could not be deleted here.
+        is_broken |= deployment.remove_cluster_policies().await.is_err();
+    }
+    if let Some(prepared) = &shared.prepared {
+        // A policy that could not be deleted would also select the pods of the next scenario.
+        match is_broken && deployment.has_cluster_policies() {
+            true => prepared.close(),
+            false => deployment.give_prepared_back(prepared, is_broken).await,
         }
-        let removes = !self.shared.maker.settings.keep;
-        if removes {
-            // The end of the run removes what could not be deleted here.
-            self.is_broken |= self.deployment.remove_cluster_policies().await.is_err();
-        }
-        if let Some(prepared) = &self.shared.prepared {
-            // A policy that could not be deleted would also select the pods of the next scenario.
-            match self.is_broken && self.deployment.has_cluster_policies() {
-                true => prepared.close(),
-                false => self.deployment.give_prepared_back(prepared, self.is_broken).await,
-            }
-            return;
-        }
-        let is_usable = !self.is_broken && self.deployment.is_whole();
-        let left = if is_usable {
-            self.scheduled.schedule().give_back(self.group, self.deployment)
-        } else {
-            Some(self.deployment)
-        };
-        if let Some(deployment) = left.filter(|_| removes) {
-            tokio::spawn(cleanup::forget(self.shared.client.clone(), deployment.namespaces()));
-        }
+        return;
+    }
+    let is_usable = !is_broken && deployment.is_whole();
+    let left = if is_usable { scheduled.schedule().give_back(group, deployment) } else { Some(deployment) };
+    if let Some(deployment) = left.filter(|_| removes) {
+        tokio::spawn(cleanup::forget(shared.client.clone(), deployment.namespaces()));
     }
 }

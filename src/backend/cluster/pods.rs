@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use k8s_openapi::api::core::v1::{ContainerState, Event as CoreEvent, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Event as CoreEvent, Pod};
 use kube::api::{Api, DeleteParams, ListParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
@@ -15,8 +15,9 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use super::advice::{self, IMAGE_REASONS, UnusableImage};
+use super::advice::UnusableImage;
 use super::objects::RUN;
+use super::pod_state::{PodState, state};
 use super::request::{list, unless_missing};
 use crate::backend::Error;
 use crate::snapshot::Identity;
@@ -28,36 +29,20 @@ const SCHEDULING: Duration = Duration::from_secs(4);
 pub(super) const ENDING: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Last known state of a pod. Maps of these states use the pods' names on the cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum PodState {
-    /// It has not started yet.
-    Starting,
-    /// It has not started yet, because no node has room.
-    Unschedulable(String),
-    /// It has not started yet, because its node cannot use the image.
-    NoImage(UnusableImage),
-    /// It runs, with these addresses.
-    Ready(Vec<IpAddr>),
-    /// It has ended successfully.
-    Succeeded,
-    /// It cannot start, or has failed.
-    Failed(String),
-}
-
-impl PodState {
-    /// Returns the image that the pod's node cannot use. `None` if this is not the problem.
-    fn unusable_image(&self) -> Option<&UnusableImage> {
-        match self {
-            Self::NoImage(image) => Some(image),
-            Self::Starting | Self::Unschedulable(_) | Self::Ready(_) | Self::Succeeded | Self::Failed(_) => {
-                None
-            }
-        }
-    }
-}
-
+/// The states of pods by their names on the cluster. Deleted pods stay in it.
 type Pods = BTreeMap<Identity, PodState>;
+
+/// The name of a pod on the cluster, and its addresses.
+pub(super) type RunningPod = (Identity, Vec<IpAddr>);
+
+/// The reason why pods are not ready.
+#[derive(Debug)]
+pub(super) enum NotReady {
+    /// These pods were deleted or evicted before they were ready, each for this reason.
+    Lost(Vec<(Identity, String)>),
+    /// A pod cannot start, or it is too late.
+    Failed(Error),
+}
 
 /// A watch over the pods of a run. It ends when its last clone is dropped.
 #[derive(Clone)]
@@ -89,7 +74,9 @@ async fn follow(
             Ok(Event::Apply(pod)) => {
                 sender.send_modify(|pods| drop(pods.insert(identity(&pod), state(&pod))));
             }
-            Ok(Event::Delete(pod)) => sender.send_modify(|pods| drop(pods.remove(&identity(&pod)))),
+            Ok(Event::Delete(pod)) => {
+                sender.send_modify(|pods| drop(pods.insert(identity(&pod), state(&pod).deleted())));
+            }
             Ok(Event::Init) => listed.clear(),
             Ok(Event::InitApply(pod)) => drop(listed.insert(identity(&pod), state(&pod))),
             Ok(Event::InitDone) => {
@@ -97,7 +84,10 @@ async fn follow(
                 let is_elsewhere =
                     |pod: &Identity| namespace.as_ref().is_some_and(|namespace| *namespace != pod.namespace);
                 sender.send_modify(|pods| {
-                    pods.retain(|pod, _| is_elsewhere(pod));
+                    let here = pods.iter_mut().filter(|(pod, _)| !is_elsewhere(pod));
+                    for (_, state) in here.filter(|(pod, _)| !listed.contains_key(*pod)) {
+                        *state = std::mem::replace(state, PodState::Starting).deleted();
+                    }
                     pods.extend(listed);
                 });
             }
@@ -127,18 +117,45 @@ impl PodWatch {
         Self { client, pods, _tasks: Arc::new(Tasks(tasks)) }
     }
 
-    /// Returns the last known state of a pod. `None` if the pod does not exist.
+    /// Returns the last known state of a pod. `None` if the pod has never been seen.
     pub(super) fn state(&self, pod: &Identity) -> Option<PodState> {
         self.pods.borrow().get(pod).cloned()
     }
 
-    /// Waits until pods are ready. Returns their addresses, in the same order.
+    /// Returns whether a pod is known to exist.
+    pub(super) fn exists(&self, pod: &Identity) -> bool {
+        is_there(&self.pods.borrow(), pod)
+    }
+
+    /// Returns why a pod that was ready with these addresses no longer runs. `None` if it runs, or may run again.
+    pub(super) fn loss(&self, pod: &Identity, addresses: &[IpAddr]) -> Option<String> {
+        self.pods.borrow().get(pod)?.loss(addresses)
+    }
+
+    /// Waits until one of these pods, which were ready with these addresses, no longer runs.
+    pub(super) async fn until_lost(self, running: Vec<RunningPod>) {
+        let is_lost = |pods: &Pods| {
+            let lost = |(pod, addresses): &RunningPod| pods.get(pod)?.loss(addresses);
+            running.iter().any(|pod| lost(pod).is_some())
+        };
+        if self.pods.clone().wait_for(is_lost).await.is_err() {
+            // The watch has ended, so nothing is ever known to be lost.
+            std::future::pending().await
+        }
+    }
+
+    /// Waits until pods are ready. Returns their addresses, in the same order. The pods were created after `since`:
+    /// before, other pods may have had the same names.
+    ///
+    /// # Errors
+    /// As soon as a pod is lost or cannot start, or if the time is over.
     #[tracing::instrument(name = "wait_until_pods_are_ready", level = "debug", skip_all)]
     pub(super) async fn ready(
         &self,
         wanted: &[Identity],
+        since: Instant,
         longest: Duration,
-    ) -> Result<Vec<Vec<IpAddr>>, Error> {
+    ) -> Result<Vec<Vec<IpAddr>>, NotReady> {
         let mut pods = self.pods.clone();
         let deadline = Instant::now() + longest;
         let mut unschedulable_since = None;
@@ -146,8 +163,14 @@ impl PodWatch {
             let (waiting, alarm) = {
                 let pods = pods.borrow_and_update();
                 let states: Vec<_> = wanted.iter().map(|pod| (pod, pods.get(pod))).collect();
+                let lost =
+                    states.iter().filter_map(|(pod, state)| Some(((*pod).clone(), lost(*state, since)?)));
+                let lost: Vec<_> = lost.collect();
+                if !lost.is_empty() {
+                    return Err(NotReady::Lost(lost));
+                }
                 if let Some(failure) = states.iter().find_map(|(pod, state)| failure(pod, *state)) {
-                    return Err(failure);
+                    return Err(NotReady::Failed(failure));
                 }
                 let ready: Vec<_> = states.iter().filter_map(|(_, state)| addresses(*state)).collect();
                 if ready.len() == wanted.len() {
@@ -168,12 +191,16 @@ impl PodWatch {
             tokio::select! {
                 changed = timeout_at(deadline, pods.changed()) => match changed {
                     Ok(Ok(())) => {}
-                    Ok(Err(_)) => return Err(Error::failed("wait for pods", "the watch over them ended")),
-                    Err(_) => return Err(self.too_late(waiting, longest).await),
+                    Ok(Err(_)) => {
+                        let ended = Error::failed("wait for pods", "the watch over them ended");
+                        return Err(NotReady::Failed(ended));
+                    }
+                    Err(_) => return Err(NotReady::Failed(self.too_late(waiting, longest).await)),
                 },
                 () = sleep_until(alarm.as_ref().map_or(deadline, |(_, at)| *at)), if alarm.is_some() => {
                     let Some(((pod, why), _)) = alarm else { continue };
-                    return Err(Error::failed(format!("start pod {pod}"), format!("no node takes it: {why}")));
+                    let refused = Error::failed(format!("start pod {pod}"), format!("no node takes it: {why}"));
+                    return Err(NotReady::Failed(refused));
                 }
             }
         }
@@ -233,26 +260,35 @@ impl PodWatch {
     /// Waits until pods no longer exist, according to the watch.
     #[tracing::instrument(name = "wait_until_pods_are_gone", level = "debug", skip_all)]
     pub(super) async fn gone(&self, unwanted: &[Identity], longest: Duration) -> Result<(), Error> {
-        let are_gone = |pods: &Pods| unwanted.iter().all(|pod| !pods.contains_key(pod));
+        let are_gone = |pods: &Pods| !unwanted.iter().any(|pod| is_there(pods, pod));
         self.until("delete pods", "they were still there", longest, are_gone).await.map(drop)
     }
 
     /// Waits until pods have ended successfully.
     pub(super) async fn succeeded(&self, ending: &[Identity], longest: Duration) -> Result<(), Error> {
-        let is_settled =
-            |state: Option<&_>| matches!(state, Some(PodState::Succeeded | PodState::Failed(_)) | None);
-        let are_settled = |pods: &Pods| ending.iter().all(|pod| is_settled(pods.get(pod)));
+        let is_running = |state: &PodState| match state {
+            PodState::Starting
+            | PodState::Unschedulable(_)
+            | PodState::NoImage(_)
+            | PodState::Ready(_)
+            | PodState::Leaving(_) => true,
+            PodState::Succeeded | PodState::Failed(_) | PodState::Evicted(_) | PodState::Deleted { .. } => {
+                false
+            }
+        };
+        let are_settled = |pods: &Pods| !ending.iter().any(|pod| pods.get(pod).is_some_and(is_running));
         let pods = self.until("let pods end", "they still ran", longest, are_settled).await?;
         let failure = ending.iter().find_map(|pod| match pods.get(pod) {
-            Some(PodState::Failed(why)) => Some(format!("{pod} failed: {why}")),
+            Some(PodState::Failed(why) | PodState::Evicted(why)) => Some(format!("{pod} failed: {why}")),
+            Some(PodState::Deleted { .. }) | None => Some(format!("{pod} was deleted")),
             Some(
                 PodState::Starting
                 | PodState::Unschedulable(_)
                 | PodState::NoImage(_)
                 | PodState::Ready(_)
+                | PodState::Leaving(_)
                 | PodState::Succeeded,
             ) => None,
-            None => Some(format!("{pod} was deleted")),
         });
         failure.map_or(Ok(()), |failure| Err(Error::failed("let pods end", failure)))
     }
@@ -316,139 +352,38 @@ fn identity(pod: &Pod) -> Identity {
     Identity { namespace: pod.namespace().unwrap_or_default(), name: pod.name_any() }
 }
 
+fn is_there(pods: &Pods, pod: &Identity) -> bool {
+    pods.get(pod).is_some_and(|state| !matches!(state, PodState::Deleted { .. }))
+}
+
+/// Returns why a pod that was created after `since` is lost. `None` if it is not.
+fn lost(state: Option<&PodState>, since: Instant) -> Option<String> {
+    match state? {
+        PodState::Leaving(why) | PodState::Evicted(why) => Some(why.clone()),
+        PodState::Deleted { why, at } => (*at >= since).then(|| why.clone()),
+        PodState::Starting
+        | PodState::Unschedulable(_)
+        | PodState::NoImage(_)
+        | PodState::Ready(_)
+        | PodState::Succeeded
+        | PodState::Failed(_) => None,
+    }
+}
+
 fn failure(pod: &Identity, state: Option<&PodState>) -> Option<Error> {
-    match state {
-        Some(PodState::Failed(why)) => Some(Error::failed(format!("start pod {pod}"), why)),
-        Some(PodState::Succeeded) => Some(Error::failed(format!("start pod {pod}"), "it has ended")),
-        // Another image may be usable.
-        Some(PodState::Starting | PodState::Unschedulable(_) | PodState::NoImage(_) | PodState::Ready(_))
-        | None => None,
+    match state? {
+        PodState::Failed(why) => Some(Error::failed(format!("start pod {pod}"), why)),
+        PodState::Succeeded => Some(Error::failed(format!("start pod {pod}"), "it has ended")),
+        PodState::Starting
+        | PodState::Unschedulable(_)
+        | PodState::NoImage(_)
+        | PodState::Ready(_)
+        | PodState::Leaving(_)
+        | PodState::Evicted(_)
+        | PodState::Deleted { .. } => None,
     }
 }
 
 fn addresses(state: Option<&PodState>) -> Option<Vec<IpAddr>> {
     if let Some(PodState::Ready(addresses)) = state { Some(addresses.clone()) } else { None }
-}
-
-/// Reasons for a container's waiting that time alone does not fix.
-const HOPELESS: [&str; 4] =
-    ["CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "RunContainerError"];
-
-fn state(pod: &Pod) -> PodState {
-    let Some(status) = &pod.status else { return PodState::Starting };
-    if status.phase.as_deref() == Some("Succeeded") {
-        return PodState::Succeeded;
-    }
-    if let Some(unusable) = UnusableImage::of(pod) {
-        let is_current = unusable.is_current(pod);
-        return if is_current { PodState::NoImage(unusable) } else { PodState::Starting };
-    }
-    if let Some(problem) = failed(status).or_else(|| stuck(status)) {
-        return PodState::Failed(problem);
-    }
-    let conditions = || status.conditions.iter().flatten();
-    if let Some(condition) = conditions().find(|c| c.type_ == "PodScheduled" && c.status == "False") {
-        return match condition.reason.as_deref() {
-            Some("Unschedulable") => PodState::Unschedulable(condition.message.clone().unwrap_or_default()),
-            Some(_) | None => PodState::Starting,
-        };
-    }
-    let is_ready = conditions().any(|c| c.type_ == "Ready" && c.status == "True");
-    let addresses: Vec<IpAddr> =
-        status.pod_ips.iter().flatten().filter_map(|address| address.ip.parse().ok()).collect();
-    if is_ready && !addresses.is_empty() { PodState::Ready(addresses) } else { PodState::Starting }
-}
-
-fn failed(status: &PodStatus) -> Option<String> {
-    if status.phase.as_deref() != Some("Failed") {
-        return None;
-    }
-    let of_container = status.container_statuses.iter().flatten().find_map(|container| {
-        let terminated = container.state.as_ref()?.terminated.as_ref()?;
-        let said = terminated.message.clone().or(terminated.reason.clone()).unwrap_or_default();
-        let advice = advice::for_exit(terminated.exit_code, &said);
-        let advice = advice.map(|advice| format!(": {advice}")).unwrap_or_default();
-        Some(format!("its agent ended with code {}: {said}{advice}", terminated.exit_code))
-    });
-    let of_pod = status.message.clone().or(status.reason.clone());
-    Some(of_pod.or(of_container).unwrap_or_else(|| "it ended".to_owned()))
-}
-
-/// Returns why a container of the pod cannot start. `None` if none is stuck.
-fn stuck(status: &PodStatus) -> Option<String> {
-    let states = status.container_statuses.iter().flatten().filter_map(|container| container.state.as_ref());
-    let mut waiting = states.filter_map(|state: &ContainerState| state.waiting.as_ref());
-    waiting.find_map(|waiting| {
-        let is_hopeless = |reason: &&str| HOPELESS.contains(reason) || IMAGE_REASONS.contains(reason);
-        let reason = waiting.reason.as_deref().filter(is_hopeless)?;
-        Some(match &waiting.message {
-            Some(message) => format!("{reason}: {message}"),
-            None => reason.to_owned(),
-        })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(status: impl Into<serde_json::Value>) -> PodState {
-        let status = status.into();
-        let pod = serde_json::json!({"metadata": {"name": "a", "namespace": "x"}, "status": status});
-        state(&serde_json::from_value(pod).unwrap())
-    }
-
-    #[test]
-    fn pods_are_ready_with_an_address_only() {
-        let ready = serde_json::json!([{"type": "Ready", "status": "True"}]);
-        let ips = serde_json::json!([{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]);
-        assert_eq!(of(serde_json::json!({"phase": "Running", "conditions": ready})), PodState::Starting);
-        assert_eq!(of(serde_json::json!({"phase": "Running", "podIPs": ips})), PodState::Starting);
-        let addresses = vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
-        let status = serde_json::json!({"phase": "Running", "conditions": ready, "podIPs": ips});
-        assert_eq!(of(status), PodState::Ready(addresses));
-    }
-
-    #[test]
-    fn the_reason_of_the_kubelet_is_told() {
-        let waiting = |reason: &str| {
-            of(serde_json::json!({"phase": "Pending", "containerStatuses": [{
-                "name": "agent", "ready": false, "restartCount": 0, "image": "i", "imageID": "",
-                "state": {"waiting": {"reason": reason, "message": "no such image"}}}]}))
-        };
-        assert_eq!(
-            waiting("CreateContainerError"),
-            PodState::Failed("CreateContainerError: no such image".to_owned())
-        );
-        assert_eq!(waiting("ContainerCreating"), PodState::Starting);
-    }
-
-    /// The kubelet needs a moment until its status is about the new image.
-    #[test]
-    fn an_unusable_image_is_that_of_the_pod() {
-        let of = |image: &str, policy: &str| {
-            let pod = serde_json::json!({
-                "metadata": {"name": "a", "namespace": "x"},
-                "spec": {"nodeName": "n", "containers": [{"name": "agent", "image": image, "imagePullPolicy": policy}]},
-                "status": {"containerStatuses": [{
-                    "name": "agent", "ready": false, "restartCount": 0, "image": "i", "imageID": "",
-                    "state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}]}});
-            state(&serde_json::from_value(pod).unwrap())
-        };
-        let PodState::NoImage(unusable) = of("i", "Always") else { panic!("it cannot be used") };
-        assert_eq!((unusable.node.as_str(), unusable.is_always_pulled), ("n", true));
-        assert_eq!(unusable.why, "ErrImagePull: no such image");
-        assert_eq!(of("j", "IfNotPresent"), PodState::Starting);
-    }
-
-    #[test]
-    fn an_ended_pod_says_how() {
-        let status = serde_json::json!({"phase": "Failed", "reason": "DeadlineExceeded"});
-        assert_eq!(of(status), PodState::Failed("DeadlineExceeded".to_owned()));
-        let status = serde_json::json!({"phase": "Failed", "containerStatuses": [{
-            "name": "agent", "ready": false, "restartCount": 0, "image": "i", "imageID": "",
-            "state": {"terminated": {"exitCode": 2, "reason": "Error"}}}]});
-        assert_eq!(of(status), PodState::Failed("its agent ended with code 2: Error".to_owned()));
-        assert_eq!(of(serde_json::json!({"phase": "Succeeded"})), PodState::Succeeded);
-    }
 }

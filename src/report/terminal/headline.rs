@@ -31,7 +31,8 @@ impl Report<'_> {
         for kind in &run.unmodelled {
             self.page.line(paint(UNSURE, Plain(view::unmodelled(kind))));
         }
-        for warning in run.warnings.iter().chain(&view::profile_warnings(run)) {
+        let warnings = run.warnings.iter().cloned().chain(view::scenario_warnings(run));
+        for warning in warnings.chain(view::profile_warnings(run)) {
             self.page.line(paint(UNSURE, Plain(format!("warning: {warning}"))));
         }
     }

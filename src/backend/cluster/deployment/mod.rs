@@ -11,6 +11,7 @@ mod services;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::future::try_join;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -19,12 +20,13 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::names::Names;
 use super::nodes::without_own_nodes;
-use super::pods::{ENDING, PodState};
+use super::pod_state::PodState;
+use super::pods::{ENDING, RunningPod};
 use super::prepared::Borrowed;
 use super::request::{Namespaced, bounded, delete};
 use super::shared::Shared;
 use crate::backend::records::{Records, records};
-use crate::backend::{Agent, Error};
+use crate::backend::{Agent, Error, LostPod};
 use crate::policy::{ClusterPolicyName, Labels, Pod, Service};
 use crate::snapshot::Identity;
 use crate::snapshot::cluster_policy::ClusterPolicyObject;
@@ -45,6 +47,8 @@ pub(super) struct Deployment {
     previous_names: BTreeMap<Identity, Identity>,
     /// Names of the previous scenario's pods that may still be terminating.
     leaving: Vec<Identity>,
+    /// Pods that were lost while they started, and that others have replaced.
+    lost_at_start: Vec<LostPod>,
     services: BTreeMap<Identity, Service>,
     policies: BTreeMap<Identity, Arc<NetworkPolicy>>,
     /// Policies that exist or were requested. `None` until the API server has accepted the policy.
@@ -79,6 +83,7 @@ impl Deployment {
             pods: BTreeMap::new(),
             previous_names: BTreeMap::new(),
             leaving: Vec::new(),
+            lost_at_start: Vec::new(),
             services: BTreeMap::new(),
             policies: BTreeMap::new(),
             cluster_policies: BTreeMap::new(),
@@ -87,6 +92,13 @@ impl Deployment {
             dns: None,
             records: None,
         }
+    }
+
+    /// Returns a deployment with namespaces of its own.
+    pub(super) fn numbered(shared: &Arc<Shared>, group: Vec<String>) -> Self {
+        let number = shared.deployments.fetch_add(1, Ordering::Relaxed) + 1;
+        let names = Names::new(format!("{}-{number}", shared.prefix));
+        Self::new(Arc::clone(shared), names, group)
     }
 
     /// Lets these nodes of the cluster stand for the logical nodes of the next state, in turn.
@@ -103,6 +115,35 @@ impl Deployment {
         self.pods.values().filter(|running| !running.pod.ended).all(|Running { pod, real, .. }| {
             self.shared.watch.state(real) == Some(PodState::Ready(pod.addresses.clone()))
         })
+    }
+
+    /// Returns the pods that were lost while they started, since the last call.
+    pub(super) fn take_lost_at_start(&mut self) -> Vec<LostPod> {
+        std::mem::take(&mut self.lost_at_start)
+    }
+
+    /// Returns the name on the cluster and the addresses of a pod. `None` if it does not exist or a step ended it.
+    pub(super) fn running_pod(&self, pod: &Identity) -> Option<RunningPod> {
+        let Running { pod, real, .. } = self.pods.get(pod).filter(|running| !running.pod.ended)?;
+        Some((real.clone(), pod.addresses.clone()))
+    }
+
+    /// Returns all pods that no step ended.
+    pub(super) fn running_pods(&self) -> impl Iterator<Item = RunningPod> {
+        self.pods.keys().filter_map(|pod| self.running_pod(pod))
+    }
+
+    /// Returns why a pod is lost. `None` if it is not.
+    fn loss(&self, Running { pod, real, .. }: &Running) -> Option<String> {
+        if pod.ended { None } else { self.shared.watch.loss(real, &pod.addresses) }
+    }
+
+    /// Deletes the pods that are lost, so that [`converge`](Self::converge) replaces them. Returns whether there are any.
+    pub(super) async fn remove_lost(&mut self) -> Result<bool, Error> {
+        let lost = self.pods.iter().filter(|(_, running)| self.loss(running).is_some());
+        let lost: Vec<Identity> = lost.map(|(pod, _)| pod.clone()).collect();
+        self.remove_pods(&lost).await?;
+        Ok(!lost.is_empty())
     }
 
     /// Returns the names of its namespaces on the cluster.

@@ -37,7 +37,9 @@ impl Deployment {
     /// Takes as many prepared namespaces as the state has namespaces. Does nothing if the run creates its
     /// own.
     pub(in crate::backend::cluster) async fn borrow_prepared(&mut self, world: &World) -> Result<(), Error> {
-        let Some(prepared) = &self.shared.prepared else { return Ok(()) };
+        let Some(prepared) = self.shared.prepared.as_ref().filter(|_| self.borrowed.is_none()) else {
+            return Ok(());
+        };
         let namespaces = &world.cluster.namespaces;
         let borrowed = prepared.borrow(namespaces.len()).await?;
         let names = namespaces.iter().map(|namespace| namespace.name.clone()).zip(borrowed.names.clone());

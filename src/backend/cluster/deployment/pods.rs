@@ -1,6 +1,7 @@
 //! The pods of a topology on the cluster, from start to end.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,12 +14,12 @@ use super::{Deployment, Running, label_patch};
 use crate::backend::cluster::advice;
 use crate::backend::cluster::channel::Channel;
 use crate::backend::cluster::objects::POD;
-use crate::backend::cluster::pods::ENDING;
+use crate::backend::cluster::pods::{ENDING, NotReady};
 use crate::backend::cluster::request::{
     awaits_account, bounded, delete, failed, is_there_already, persistently, say,
 };
 use crate::backend::cluster::shared::Shared;
-use crate::backend::{Agent, Error, ask_all};
+use crate::backend::{Agent, Error, LostPod, ask_all};
 use crate::policy::{Labels, Pod};
 use crate::snapshot::Identity;
 use crate::world::{EndpointName, World};
@@ -26,6 +27,24 @@ use crate::world::{EndpointName, World};
 /// Maximum time for which a new namespace has no default service account.
 const NEW_NAMESPACE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// A pod that has been created, or will be at once.
+#[derive(Debug, Clone)]
+struct Starting<'p> {
+    pod: &'p Pod,
+    /// Its name on the cluster.
+    real: Identity,
+    /// The pod that was lost in its place.
+    before: Option<Identity>,
+}
+
+/// A pod whose agent has answered.
+struct Started<'p> {
+    pod: &'p Pod,
+    real: Identity,
+    addresses: Vec<IpAddr>,
+    agent: Agent,
+}
 
 impl Deployment {
     /// Updates the labels of pods, and the annotation with the pod's name in the scenario. Returns the
@@ -110,20 +129,87 @@ impl Deployment {
             return Ok(());
         }
         self.bring_agents(world, &missing).await?;
-        let names = self.new_names(&missing);
-        bounded(missing.iter().zip(&names).map(|(pod, real)| self.create_pod(world, pod, real))).await?;
-        let addresses = tokio::select! {
-            ready = self.shared.watch.ready(&names, self.shared.maker.settings.pod_timeout) => ready?,
-            error = self.replace_images(&names) => return Err(error),
-        };
-        let agents = ask_all(names.iter().map(|pod| self.connect(pod))).await;
-        for (((pod, real), addresses), agent) in missing.iter().zip(names).zip(addresses).zip(agents) {
-            let (agent, identity) = (Arc::new(agent?), Identity::of_pod(pod));
-            self.agents.insert(EndpointName::of_pod(pod), agent);
-            let pod = Pod { addresses, ..(*pod).clone() };
+        for Started { pod, real, addresses, agent } in self.start_pods(world, &missing).await? {
+            let identity = Identity::of_pod(pod);
+            self.agents.insert(EndpointName::of_pod(pod), Arc::new(agent));
+            let pod = Pod { addresses, ..pod.clone() };
             self.pods.insert(identity.clone(), Running { pod, real, annotated: identity });
         }
         Ok(())
+    }
+
+    /// Starts pods, and connects to their agents. If a pod is deleted or evicted before its agent answers, starts
+    /// another one in its place, once. Returns the pods with their names on the cluster, addresses and agents.
+    async fn start_pods<'p>(&mut self, world: &World, pods: &[&'p Pod]) -> Result<Vec<Started<'p>>, Error> {
+        let since = tokio::time::Instant::now();
+        let names = self.new_names(pods, &[]);
+        let starting = pods.iter().zip(names).map(|(pod, real)| Starting { pod, real, before: None });
+        let mut starting: Vec<_> = starting.collect();
+        let mut new = starting.clone();
+        loop {
+            bounded(new.iter().map(|Starting { pod, real, .. }| self.create_pod(world, pod, real))).await?;
+            match self.until_started(&starting, since).await {
+                Ok(started) => {
+                    let lost: Vec<_> = starting.into_iter().filter_map(|it| it.before).collect();
+                    // A pod that is still there would look like one of another user.
+                    self.shared.watch.gone(&lost, ENDING).await?;
+                    return Ok(started);
+                }
+                Err(NotReady::Failed(error)) => return Err(error),
+                Err(NotReady::Lost(lost)) => new = self.start_again(&mut starting, lost).await?,
+            }
+        }
+    }
+
+    /// Waits until the agents of starting pods answer.
+    async fn until_started<'p>(
+        &self,
+        starting: &[Starting<'p>],
+        since: tokio::time::Instant,
+    ) -> Result<Vec<Started<'p>>, NotReady> {
+        let Shared { watch, maker, .. } = &*self.shared;
+        let names: Vec<Identity> = starting.iter().map(|it| it.real.clone()).collect();
+        let addresses = tokio::select! {
+            ready = watch.ready(&names, since, maker.settings.pod_timeout) => ready?,
+            error = self.replace_images(&names) => return Err(NotReady::Failed(error)),
+        };
+        let agents = ask_all(names.iter().map(|pod| self.connect(pod))).await;
+        let mut started = Vec::new();
+        for ((Starting { pod, real, .. }, addresses), agent) in starting.iter().zip(addresses).zip(agents) {
+            match (agent, watch.loss(real, &addresses)) {
+                (Ok(agent), _) => started.push(Started { pod, real: real.clone(), addresses, agent }),
+                (Err(_), Some(why)) => return Err(NotReady::Lost(vec![(real.clone(), why)])),
+                (Err(error), None) => return Err(NotReady::Failed(error)),
+            }
+        }
+        Ok(started)
+    }
+
+    /// Replaces lost pods among those that are starting. Returns the new ones, which must be created. They have new
+    /// names, because the lost pods may still be terminating.
+    async fn start_again<'p>(
+        &mut self,
+        starting: &mut [Starting<'p>],
+        lost: Vec<(Identity, String)>,
+    ) -> Result<Vec<Starting<'p>>, Error> {
+        let mut new = Vec::new();
+        for (real, why) in lost {
+            // The object of an evicted pod stays until it is deleted.
+            delete::<core::Pod>(&self.shared.client, &real).await?;
+            let taken: Vec<Identity> = starting.iter().map(|it| it.real.clone()).collect();
+            let Some(lost) = starting.iter_mut().find(|it| it.real == real) else { continue };
+            self.lost_at_start.push(LostPod { name: real.to_string(), why: why.clone(), was_starting: true });
+            if let Some(before) = &lost.before {
+                let why = format!("{why}: {before} was lost before it in the same way");
+                return Err(Error::failed(format!("start pod {real}"), why));
+            }
+            lost.before = Some(real);
+            if let Some(name) = self.new_names(&[lost.pod], &taken).pop() {
+                lost.real = name;
+            }
+            new.push(lost.clone());
+        }
+        Ok(new)
     }
 
     /// Creates the ConfigMaps with the agents that these pods need, if they do not exist yet.

@@ -35,13 +35,14 @@ impl Deployment {
     }
 
     /// Returns the pods that can stay, each with the pod of the state that it becomes. A pod keeps its name
-    /// if possible. Otherwise it becomes a pod that differs from it only in name and labels.
+    /// if possible. Otherwise it becomes a pod that differs from it only in name and labels. A lost pod cannot stay.
     fn assignments(&self, world: &World) -> BTreeMap<Identity, Identity> {
         let mut assignments = BTreeMap::new();
         let mut vacant = BTreeMap::new();
         for pod in world.cluster.pods.iter().filter(|pod| !pod.host_network) {
             let identity = Identity::of_pod(pod);
-            if self.can_stay(&identity, world) {
+            let is_lost = || self.pods.get(&identity).is_some_and(|running| self.loss(running).is_some());
+            if self.can_stay(&identity, world) && !is_lost() {
                 assignments.insert(identity.clone(), identity);
             } else {
                 vacant.insert(identity, pod);
@@ -49,7 +50,7 @@ impl Deployment {
         }
         // A pod that is the DNS server has no other role, before or after.
         for (old, running) in self.pods.iter().filter(|(old, _)| !speaks(self.dns.as_ref(), old)) {
-            if assignments.contains_key(old) {
+            if assignments.contains_key(old) || self.loss(running).is_some() {
                 continue;
             }
             let fits = |(new, pod): &(&Identity, &&Pod)| {
@@ -74,13 +75,13 @@ impl Deployment {
     /// Returns names for new pods on the cluster.
     ///
     /// A pod that replaces another one gets the same name, so that the name is also reused on the cluster.
-    /// Other pods get their own name. If an existing or terminating pod has this name, a number is appended.
-    pub(super) fn new_names(&self, pods: &[&Pod]) -> Vec<Identity> {
+    /// Other pods get their own name. If an existing or terminating pod has this name, or if it is among `taken`, a
+    /// number is appended.
+    pub(super) fn new_names(&self, pods: &[&Pod], taken: &[Identity]) -> Vec<Identity> {
         let running = self.pods.values().map(|running| &running.real);
-        let mut taken: BTreeSet<Identity> = running.chain(&self.leaving).cloned().collect();
-        let mut take = |real: Identity| {
-            (self.shared.watch.state(&real).is_none() && taken.insert(real.clone())).then_some(real)
-        };
+        let mut taken: BTreeSet<Identity> = running.chain(&self.leaving).chain(taken).cloned().collect();
+        let mut take =
+            |real: Identity| (!self.shared.watch.exists(&real) && taken.insert(real.clone())).then_some(real);
         let previous_names = |pod: &&Pod| self.previous_names.get(&Identity::of_pod(pod)).cloned();
         let again: Vec<Option<Identity>> = pods.iter().map(|pod| take(previous_names(pod)?)).collect();
         let mut new = |pod: &Pod| {
@@ -195,7 +196,7 @@ mod tests {
 
     /// Returns the names on the cluster of a state's new pods.
     fn names(deployment: &Deployment, world: &World) -> Vec<String> {
-        let names = deployment.new_names(&world.cluster.pods.iter().collect::<Vec<_>>());
+        let names = deployment.new_names(&world.cluster.pods.iter().collect::<Vec<_>>(), &[]);
         names.into_iter().map(|real| real.name).collect()
     }
 
