@@ -133,7 +133,7 @@ fn what_a_site_requires_can_be_met() {
     let annotations = ["--namespace-annotation", "contact=us", "--pod-annotation", "mesh=off"];
     // Its steps change labels, and it takes the pods of the first scenario over.
     let relabelling = scenario_file("relabelling");
-    let others = [&scenario, &relabelling, "--parallel", "1", "-o", "json", "--keep"];
+    let others = [scenario.as_str(), relabelling.as_str(), "--parallel", "1", "-o", "json", "--keep"];
     let options = [&of_class("netproof-test-site")[..], &annotations, &others, profile()].concat();
     let finished = run(User::Root, [&as_account[..], &options].concat());
     check_passed(&finished);
