@@ -3,8 +3,6 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::access::{Applied, kubeconfig_of};
 use super::{Cluster, check_passed, profile};
 use crate::support::{User, file, run, scenario_file};
@@ -19,7 +17,7 @@ spec:
   validations:
   - expression: has(object.metadata.labels) && 'cost-centre' in object.metadata.labels
     message: namespaces and pods need a cost-centre
-  - expression: object.kind == 'Namespace' || object.spec.tolerations.all(t, has(t.key))
+  - expression: request.resource.resource == 'namespaces' || object.spec.tolerations.all(t, has(t.key))
     message: pods may not tolerate every taint
 ---
 apiVersion: admissionregistration.k8s.io/v1
@@ -37,15 +35,14 @@ value: 1
 preemptionPolicy: Never
 ";
 
-/// Policies that select the site's label. Without it, the first one would select no pod, and all connections would be
-/// allowed. Step three removes one pod's own value of the label.
+/// Policies that select the site's label. Without it, they would select no pod, and all connections would be allowed.
 const SCENARIO: &str = "apiVersion: netproof.dev/v1alpha1
 kind: Scenario
 metadata: {name: cost-centres}
 topology:
   namespaces:
   - {name: x, pods: [{name: a, node: 1}, {name: b, node: 2}]}
-  - {name: y, pods: [{name: c, node: 1, labels: {cost-centre: other}}]}
+  - {name: y, pods: [{name: c, node: 1}]}
 probes: [80/TCP]
 steps:
 - name: nobody without a cost centre
@@ -65,13 +62,9 @@ steps:
     kind: NetworkPolicy
     metadata: {name: p, namespace: x}
     spec:
-      podSelector: {}
-      ingress: [{from: [{namespaceSelector: {matchLabels: {cost-centre: '42'}}, podSelector: {matchLabels: {cost-centre: '42'}}}]}]
-  expect:
-  - {from: '*', to: ['*', self], allow: [all]}
-  - {from: y/c, to: x/*, deny: [all]}
-- name: the other one is removed
-  label: [{pod: y/c, labels: {cost-centre: null}}]
+      podSelector: {matchLabels: {cost-centre: '42'}}
+      ingress:
+      - from: [{namespaceSelector: {matchLabels: {cost-centre: '42'}}, podSelector: {matchLabels: {cost-centre: '42'}}}]
   expect:
   - {from: '*', to: ['*', self], allow: [all]}
 ";
@@ -138,7 +131,9 @@ fn what_a_site_requires_can_be_met() {
 
     let scenario = file("cost-centres.yaml", SCENARIO);
     let annotations = ["--namespace-annotation", "contact=us", "--pod-annotation", "mesh=off"];
-    let others = [scenario.as_str(), "-o", "json", "--keep"];
+    // Its steps change labels, and it takes the pods of the first scenario over.
+    let relabelling = scenario_file("relabelling");
+    let others = [scenario.as_str(), relabelling.as_str(), "--parallel", "1", "-o", "json", "--keep"];
     let options = [&of_class("netproof-test-site")[..], &annotations, &others, profile()].concat();
     let finished = run(User::Root, [&as_account[..], &options].concat());
     check_passed(&finished);
@@ -156,6 +151,4 @@ fn what_a_site_requires_can_be_met() {
     all_are("pods", ".spec.priorityClassName", "netproof-test-site");
     run(User::Root, ["cleanup", "--kubeconfig", &kubeconfig]).exits(0);
     cluster.check_clean();
-    let verdicts = finished.json()["counts"].clone();
-    assert_ne!(verdicts["match"], Value::from(0), "{verdicts}");
 }

@@ -215,7 +215,7 @@ mod tests {
     fn labels_that_would_change_what_a_scenario_selects_are_refused() {
         let without = |key: &str| format!("matchExpressions: [{{key: {key}, operator: DoesNotExist}}]");
         let message = refusal(("team", "green"), OWNER, &policy("", &without("team"))).unwrap();
-        insta::assert_snapshot!(message);
+        insta::assert_snapshot!(message, @"--namespace-label team: the label `team` would change what the selectors of these scenarios match, because they set it for some objects only: s: use another label, or leave them out with --skip-name s");
         assert!(
             refusal(OWNER, ("app", "z"), &policy(&without("app"), "")).unwrap().contains("--pod-label app")
         );

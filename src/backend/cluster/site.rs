@@ -220,7 +220,7 @@ mod tests {
         let (pool, new) = (toleration("pool", Some("gpu"), effect), toleration("new", None, None));
         assert_eq!(untolerated(&[]), None, "without options, pods tolerate all");
         assert_eq!(untolerated(&[pool.clone(), new.clone()]), None);
-        assert_eq!(untolerated(&[pool.clone()]).as_deref(), Some("new:NoExecute"));
+        assert_eq!(untolerated(std::slice::from_ref(&pool)).as_deref(), Some("new:NoExecute"));
         for wrong in [
             toleration("pool", Some("cpu"), None),
             toleration("pool", Some(""), None),
