@@ -224,7 +224,7 @@ fn quotas_and_limits_are_kept_or_explained() {
     let cluster = Cluster::named();
     let prepared = ["--prepared-namespaces", "netproof-a,netproof-b,netproof-c,netproof-d"];
     // With a quota of these, each pod has to name its requests and limits.
-    let enough = "requests.cpu: '1', requests.memory: 1Gi, limits.cpu: '16', limits.memory: 2Gi, pods: '20', configmaps: '2'";
+    let enough = "requests.cpu: '1', requests.memory: 1Gi, limits.cpu: '16', limits.memory: 2Gi, pods: '20', configmaps: '5'";
     let fits = "min: {cpu: 1m, memory: 4Mi}, max: {cpu: '1', memory: 1Gi}, defaultRequest: {cpu: 100m}";
     let adapted = [
         "--pod-requests",

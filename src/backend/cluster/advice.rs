@@ -216,8 +216,7 @@ pub(super) fn for_exit(code: i32, said: &str) -> Option<&'static str> {
         73 => Some("the node runs no program from memory: use an image of the agent (--image)"),
         // The runtime could not start the container.
         126..=128 if said.contains("permission denied") => Some(
-            "the node runs no program from a ConfigMap, as with /var/lib/kubelet mounted noexec: use an image of the agent \
-             (--image)",
+            "a security module of the node forbids programs from a ConfigMap: use an image of the agent (--image)",
         ),
         _ => None,
     }
@@ -287,7 +286,7 @@ mod tests {
             assert!(for_exit(code, "netproof-loader: …").is_some(), "{code}");
         }
         let denied = "exec: \"/netproof/netproof-probe\": permission denied";
-        assert!(for_exit(128, denied).unwrap().contains("noexec"));
+        assert!(for_exit(128, denied).unwrap().contains("security module"));
         assert!(
             for_exit(1, "exec /netproof/netproof-probe: exec format error").unwrap().contains("architecture")
         );

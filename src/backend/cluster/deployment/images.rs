@@ -92,9 +92,12 @@ impl Deployment {
         match watch.pull(pod).await {
             None => Ok(()),
             Some(pull) => {
-                let why = format!("it is not over after {} s: {pull}", since.as_secs());
                 let advice = advice::for_hanging_pull(maker.source.image_choice());
-                Err(Error::failed(format!("start pod {pod}"), format!("{why}: {advice}")))
+                let why = format!(
+                    "its image is not there after {} s; {advice}; the kubelet says: {pull}",
+                    since.as_secs()
+                );
+                Err(Error::failed(format!("start pod {pod}"), why))
             }
         }
     }
