@@ -148,7 +148,8 @@ steps: [{name: nothing happens}]
 
     #[tokio::test]
     async fn a_pod_that_was_lost_while_it_started_has_been_replaced_already() {
-        let warning = "pod x/a was lost while it started (it was deleted): another one was started in its place";
+        let warning =
+            "pod x/a was lost while it started (it was deleted): another one was started in its place";
         assert_eq!(ran(vec![lost(true)]).await, (1, vec![warning.to_owned()]));
     }
 
