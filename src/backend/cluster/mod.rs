@@ -426,14 +426,18 @@ impl ClusterBackend {
         }
     }
 
-    /// Returns the pods, canaries and sentinels that no longer run.
-    fn lost_now(&self) -> Vec<LostPod> {
-        let running = self.deployment.running_pods().chain(self.canary_pods.iter().cloned());
-        let lost = running.filter_map(|(pod, addresses)| {
+    /// Returns those of these pods that no longer run.
+    fn lost_among(&self, pods: impl Iterator<Item = RunningPod>) -> Vec<LostPod> {
+        let lost = pods.filter_map(|(pod, addresses)| {
             let why = self.shared.watch.loss(&pod, &addresses)?;
             Some(LostPod { name: pod.to_string(), why, was_starting: false })
         });
         lost.collect()
+    }
+
+    /// Returns all pods that the scenario depends on.
+    fn running_pods(&self) -> impl Iterator<Item = RunningPod> {
+        self.deployment.running_pods().chain(self.canary_pods.iter().cloned())
     }
 }
 
@@ -468,7 +472,7 @@ impl Backend for ClusterBackend {
 
     async fn apply(&mut self, actions: &[Action], world: &World) -> Result<Deployed, Error> {
         // A change would replace a lost pod silently.
-        if let Some(LostPod { name, why, .. }) = self.lost_now().into_iter().next() {
+        if let Some(LostPod { name, why, .. }) = self.lost_among(self.deployment.running_pods()).first() {
             return Err(Error::failed("change the state", format!("pod {name} is lost: {why}")));
         }
         self.is_broken = true;
@@ -507,13 +511,13 @@ impl Backend for ClusterBackend {
     }
 
     fn lost_pods(&mut self) -> Vec<LostPod> {
-        let at_start = std::mem::take(&mut self.lost_at_start);
-        at_start.into_iter().chain(self.deployment.take_lost_at_start()).chain(self.lost_now()).collect()
+        let at_start = std::mem::take(&mut self.lost_at_start).into_iter();
+        let now = self.lost_among(self.running_pods());
+        at_start.chain(self.deployment.take_lost_at_start()).chain(now).collect()
     }
 
     fn until_lost(&self) -> BoxFuture<'static, ()> {
-        let running = self.deployment.running_pods().chain(self.canary_pods.iter().cloned());
-        Box::pin(self.shared.watch.clone().until_lost(running.collect()))
+        Box::pin(self.shared.watch.clone().until_lost(self.running_pods().collect()))
     }
 
     /// Keeps the deployment if another scenario can use it, and otherwise removes it.

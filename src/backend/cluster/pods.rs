@@ -140,7 +140,7 @@ impl PodWatch {
         };
         if self.pods.clone().wait_for(is_lost).await.is_err() {
             // The watch has ended, so nothing is ever known to be lost.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
