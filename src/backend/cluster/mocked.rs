@@ -59,8 +59,9 @@ fn client_with_bodies(mut answer: impl FnMut(&Method, &str, &Value) -> Answer + 
 }
 
 pub(super) fn status(code: u16, message: &str) -> Answer {
+    let reason = if code == 404 { "NotFound" } else { "" };
     let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": message, "reason": "", "code": code});
+        "message": message, "reason": reason, "code": code});
     (code, body)
 }
 
