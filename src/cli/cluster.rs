@@ -62,7 +62,8 @@ pub(super) struct ClusterOptions {
     #[arg(value_parser = value::quantity)]
     pod_limits: Vec<(String, String)>,
 
-    /// Use these nodes, each of them as source and destination [default: two that fit]
+    /// Use these nodes, each of them as source and destination [default: as many as the scenario has nodes,
+    /// mostly two]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = ON_A_CLUSTER)]
     nodes: Vec<String>,
 

@@ -14,6 +14,9 @@ use crate::image::{self, Binary, DEFAULT_IMAGE, Destination, ImageName};
 
 /// Build the image of the agent, and load it into nodes
 ///
+/// Most clusters need no image: a run brings the agent itself. Use this image with netproof run --image if the
+/// cluster forbids ConfigMaps of this size, or programs in volumes.
+///
 /// The image contains one file, the agent. netproof builds it without Docker and without a registry.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -54,12 +54,14 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    everything matches
-  1    leaks, blocked cells, policy gaps (or a scenario that must show one and does not), assertions that
-       the policies contradict, changes that were in force too late, or the lack of what --require names
+  1    leaks, blocked cells, policy gaps (or a scenario that must show one
+       and does not), assertions that the policies contradict, changes that
+       were in force too late, or the lack of what --require names
   2    usage, configuration or cluster error: nothing was proved
-  3    nothing worse than cells that could not be measured or were flaky, no denial that was judged, fewer
-       probes than --confidence needs, or objects that netproof does not model and --accept-unmodelled
-       does not name
+  3    inconclusive: a claim was not judged, an allowed connection was flaky,
+       no denial was judged, a scenario was not run, less was proved than
+       --confidence asks for, or there are objects that netproof does not
+       model (--accept-unmodelled accepts them)
   130  interrupted";
 
 #[derive(Debug, Subcommand)]

@@ -75,7 +75,7 @@ Examples:
   netproof run --repeat 20                         are the verdicts always the same?
   netproof run --fault ignore-udp                  prove that a leak is noticed
   netproof run --list-faults                       what else can be made wrong
-  netproof run -v --settle 2s                      every cell, with more patience
+  netproof run -v --settle 2s                      every cell, with more time for changes
   netproof run --min-timeout 200ms --max-timeout 3s    on a slow machine
   netproof run tenant.yaml --report results.xml    for CI
   netproof run --list-profiles                     known differences of network plugins

@@ -14,7 +14,8 @@ pub enum Error {
     Name(&'static str),
     /// No agent was named, and there is none at the usual path.
     #[error(
-        "there is no agent at {}: build it with probe-image/build.sh, and give the path that this prints by --agent",
+        "there is no agent at {}: take a release of netproof, which carries one, or build it with probe-image/build.sh, and \
+         give the path that this prints by --agent",
         .0.display()
     )]
     NoAgent(PathBuf),

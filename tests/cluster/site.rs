@@ -149,6 +149,6 @@ fn what_a_site_requires_can_be_met() {
     all_are("pods", ".metadata.annotations.mesh", "off");
     all_are("pods", ".spec.nodeName", &node.1);
     all_are("pods", ".spec.priorityClassName", "netproof-test-site");
-    run(User::Root, ["cleanup", "--kubeconfig", &kubeconfig]).exits(0);
+    run(User::Root, ["cleanup", "--yes", "--kubeconfig", &kubeconfig]).exits(0);
     cluster.check_clean();
 }
