@@ -235,12 +235,11 @@ fn quotas_and_limits_are_kept_or_explained() {
     let storage = "requests.ephemeral-storage: 1Gi, limits.ephemeral-storage: 1Gi";
     let demanding = "min: {cpu: 100m}, max: {cpu: 200m}, maxLimitRequestRatio: {cpu: '4'}";
     let limits = "a LimitRange of the namespace demands this";
-    let cases: [(&str, &str, &[&str], &[&str]); 8] = [
+    let cases: [(&str, &str, &[&str], &[&str]); 7] = [
         (enough, fits, &[], &[]),
         (enough, "min: {cpu: 100m}", &[], &["minimum cpu usage per Container is 100m", limits]),
         (enough, "max: {memory: 32Mi}", &[], &["maximum memory usage per Container is 32Mi", limits]),
         (enough, "maxLimitRequestRatio: {cpu: '4'}", &[], &["cpu max limit to request ratio", limits]),
-        (storage, fits, &[], &["must specify limits.ephemeral-storage", "--pod-requests and --pod-limits"]),
         (storage, demanding, &adapted, &[]),
         ("pods: '2'", fits, &[], &["exceeded quota: quota", "raise the quota"]),
         (

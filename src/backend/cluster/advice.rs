@@ -190,8 +190,6 @@ pub(super) fn explain_refusal(refusal: &str, image: &str, choice: ImageChoice) -
     }
     let advice = if refusal.contains("exceeded quota") {
         "raise the quota, or run fewer scenarios at once (--parallel 1)"
-    } else if refusal.contains("failed quota") {
-        "a quota of the namespace demands this: name it with --pod-requests and --pod-limits"
     } else if refusal.contains("per Container is") || refusal.contains("per Pod is") {
         "a LimitRange of the namespace demands this: set what it accepts with --pod-requests and --pod-limits"
     } else {
@@ -270,7 +268,6 @@ mod tests {
             "admission webhook \"validation.gatekeeper.sh\" denied the request: [repos] container <agent> has an invalid \
              image repo <pause>, allowed repos are [\"registry.example\"]",
             "pods \"a\" is forbidden: exceeded quota: team, requested: pods=1, used: pods=5, limited: pods=5",
-            "pods \"a\" is forbidden: failed quota: team: must specify limits.ephemeral-storage for: agent",
             "pods \"a\" is forbidden: minimum cpu usage per Container is 100m, but request is 5m",
             "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": forbidden sysctls",
         ];
