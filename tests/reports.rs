@@ -18,7 +18,7 @@ use netproof::source::Text;
 use netproof::verdict::{
     Cause, CellResult, Change, DeliveredUntil, Environment, Fate, Nodes, Observation, OpenConnection,
     Repetitions, RunResult, ScenarioFailure, ScenarioResult, Settling, StepResult, TimeToSettle, Verdict,
-    merge, with_leaks,
+    merge, with_earlier,
 };
 use netproof::world::{Capability, EndpointName, Probe};
 
@@ -372,7 +372,7 @@ fn a_verdict_that_never_differs_is_not_flaky() {
     assert_eq!(merge(vec![good()], |_| 1)[0].repetitions, None);
 }
 
-/// A lost pod makes a scenario begin again. What it has leaked until then must not be forgotten.
+/// A lost pod makes a scenario begin again. What speaks against a pass until then must not be forgotten.
 #[test]
 fn a_leak_of_an_earlier_attempt_stays_a_leak() {
     let denied = |verdict| cell("a", "b", Decision::Deny, Observation::Dropped, verdict);
@@ -381,14 +381,18 @@ fn a_leak_of_an_earlier_attempt_stays_a_leak() {
         scenario("s", steps.collect())
     };
     let verdicts = |last: &[Verdict], earlier: &[&[Verdict]]| -> Vec<&'static str> {
-        let result = with_leaks(attempt(last), earlier.iter().map(|it| attempt(it)).collect());
+        let result = with_earlier(attempt(last), earlier.iter().map(|it| attempt(it)).collect());
         result.steps.iter().map(|step| step.cells[0].verdict.name()).collect()
     };
     let unseen = || Verdict::Inconclusive(Cause::LateArrival);
     let right = [Verdict::Match, Verdict::Match];
     assert_eq!(verdicts(&right, &[&[Verdict::Leak], &[Verdict::Match]]), ["leak", "match"]);
     assert_eq!(verdicts(&right, &[&[unseen()]]), ["match", "match"]);
+    assert_eq!(verdicts(&right, &[&[Verdict::Match, Verdict::Leak]]), ["match", "leak"]);
+    // The loss disturbs only the step in which it happens.
     assert_eq!(verdicts(&right, &[&[Verdict::Blocked]]), ["match", "match"]);
+    assert_eq!(verdicts(&right, &[&[Verdict::Blocked, unseen()]]), ["flaky", "match"]);
+    assert_eq!(verdicts(&right, &[&[Verdict::Flaky, Verdict::Match]]), ["flaky", "match"]);
     assert_eq!(verdicts(&right[..1], &[&[Verdict::Match, unseen()]]), ["match", "inconclusive"]);
 }
 

@@ -14,7 +14,6 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 
 pub use address::Addresses;
@@ -134,10 +133,10 @@ pub trait Backend {
         Vec::new()
     }
 
-    /// Waits until a running pod is lost.
-    fn until_lost(&self) -> BoxFuture<'static, ()> {
+    /// Returns whether a running pod is lost.
+    fn has_lost_pod(&self) -> bool {
         // In most backends, no other user can end a pod.
-        Box::pin(std::future::pending())
+        false
     }
 
     /// Returns the agent that sends and receives for an endpoint.

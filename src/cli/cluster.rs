@@ -7,7 +7,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, ValueEnum};
 
-use super::backend_kind::BackendKind;
+use super::backend_kind::{BackendKind, ON_A_CLUSTER};
 use super::site::SiteOptions;
 use super::value;
 use crate::backend::cluster::{Control, PullPolicy, Resources, Settings, Target};
@@ -108,8 +108,6 @@ pub(super) struct ClusterOptions {
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = value::object, help_heading = ON_A_CLUSTER)]
     pub(super) save_configmap: Option<Identity>,
 }
-
-pub(super) const ON_A_CLUSTER: &str = "On a cluster";
 
 /// Refuses options of this file if packets are sent in the lab.
 pub(super) fn check(command: &Command, matches: &ArgMatches) -> anyhow::Result<()> {

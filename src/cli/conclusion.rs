@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::interruption::Interruption;
 use super::output;
 use crate::backend::cluster::Cluster;
+use crate::verdict::INTERRUPTED;
 
 /// Time for which the removal waits until a result is printed. A pager reads only as much as it shows, and the run must
 /// not occupy the cluster meanwhile.
@@ -53,6 +54,11 @@ impl Printing {
         }
     }
 
+    /// Returns the exit code of the result.
+    pub(super) fn code(&self) -> u8 {
+        self.code
+    }
+
     fn failed(error: &anyhow::Error) -> Self {
         output::error(error);
         Self { code: 2, rest: None }
@@ -69,7 +75,9 @@ impl Printing {
         if cluster.is_kept() {
             output::note(&format!("namespaces {}-* stay: remove them with: {command}", cluster.prefix()));
         } else if cluster.was_used() {
-            interruption.start_clean_up(self.code, command.clone());
+            // Ctrl-C must not make a result that nobody has read a pass.
+            let code = if self.rest.is_some() { INTERRUPTED } else { self.code };
+            interruption.start_clean_up(code, command.clone());
             output::note(&format!("cleaning up … (Ctrl-C leaves the rest to: {command})"));
         }
         complain(cluster.finish().await.map_err(anyhow::Error::from));

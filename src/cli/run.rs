@@ -1,6 +1,5 @@
 //! `netproof run`
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -185,20 +184,20 @@ async fn on_cluster(
         runner::run(&scheduled, backends, &settings, environment, events, interrupted).await
     });
     let document = RunDocument::from(&result.await?);
-    let saved = options.cluster.save_configmap.as_ref().map(|identity| (identity, entries(&document)));
+    let saved = options.cluster.save_configmap.as_ref().map(|identity| (identity, text(&document)));
     let printing = Printing::start(conclude(document)).await;
-    if let Some((identity, entries)) = saved {
-        complain(cluster.save(identity, entries).await.map_err(anyhow::Error::from));
+    if let Some((identity, text)) = saved {
+        let entries = [("exit-code", printing.code().to_string()), ("report.txt", text)];
+        let entries = entries.map(|(key, value)| (key.to_owned(), value));
+        complain(cluster.save(identity, entries.into()).await.map_err(anyhow::Error::from));
     }
     printing.clean_up(cluster, interruption).await
 }
 
-/// Returns the entries of the ConfigMap in which a result is saved.
-fn entries(run: &RunDocument) -> BTreeMap<String, String> {
-    let text = anstream::adapter::strip_str(&report::terminal(run, false)).to_string();
-    let (code, text) = match &run.failure {
-        Some(failure) => (2, format!("error: {failure}\n")),
-        None => (run.exit_code, text),
-    };
-    [("exit-code".to_owned(), code.to_string()), ("report.txt".to_owned(), text)].into()
+/// Returns the text of a result that is saved in a ConfigMap.
+fn text(run: &RunDocument) -> String {
+    match &run.failure {
+        Some(failure) => format!("error: {failure}\n"),
+        None => anstream::adapter::strip_str(&report::terminal(run, false)).to_string(),
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use clap::Args;
 
-use super::cluster::ON_A_CLUSTER;
+use super::backend_kind::ON_A_CLUSTER;
 use crate::backend::cluster::{NO_SIDECARS, Site, TaintEffect, Toleration};
 use crate::snapshot::{Field, rules};
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::backend::{Agent, Backend, Canary, Error, LostPod, Sentinels};
@@ -96,8 +95,8 @@ impl<B: Backend, F: AsyncFnMut(usize, &mut B) -> Result<(), Error>> Backend for 
         self.backend.lost_pods()
     }
 
-    fn until_lost(&self) -> BoxFuture<'static, ()> {
-        self.backend.until_lost()
+    fn has_lost_pod(&self) -> bool {
+        self.backend.has_lost_pod()
     }
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {

@@ -2,7 +2,8 @@
 //!
 //! What was observed of the lost pod is no evidence about the pod that replaces it. The new pod has another address, so
 //! policies that name the address change with it. Denials of earlier steps would lack their control afterwards. So the
-//! scenario begins again, and all that is kept of the earlier attempt are its leaks.
+//! scenario begins again. Of the earlier attempt, what speaks against a pass is kept: its leaks, and what the steps before
+//! the loss have shown.
 
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use super::scenario::ScenarioRun;
 use super::settings::Settings;
 use crate::backend::{Backend, LostPod};
 use crate::scenario::Scenario;
-use crate::verdict::{ScenarioResult, Verdict, with_leaks};
+use crate::verdict::{ScenarioResult, Verdict, with_earlier};
 
 /// How often a scenario is run again. A cluster that loses pods all the time cannot be measured.
 const MOST: usize = 2;
@@ -30,7 +31,6 @@ pub(super) async fn run(
     loop {
         let is_last = earlier.len() == MOST;
         let mut run = ScenarioRun::new(index, scenario, settings, backend, events);
-        run.ends_at_loss = !is_last;
         let mut steps = Vec::new();
         let ended = run.all(&mut steps).await;
         let place = run.place.clone();
@@ -51,7 +51,7 @@ pub(super) async fn run(
             false => format!("pod {name} was lost {when} ({why}): {consequence}"),
         }));
         if !is_lost || !lacks || is_last {
-            return ScenarioResult { warnings, ..with_leaks(result, earlier) };
+            return ScenarioResult { warnings, ..with_earlier(result, earlier) };
         }
         events.send(Event::ScenarioRepeated { index });
         earlier.push(result);

@@ -1,10 +1,8 @@
 //! Runs one scenario from its start to its end.
 
 use std::collections::BTreeSet;
-use std::future::{Future, pending};
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
 use super::event::{Event, Events};
@@ -43,8 +41,6 @@ pub(super) struct ScenarioRun<'a, B> {
     pub(super) observer: Observer<'a, B>,
     /// How long it took to start.
     start: Duration,
-    /// Whether the scenario ends as soon as a pod is lost.
-    pub(super) ends_at_loss: bool,
     /// How far the scenario has come, for messages.
     pub(super) place: String,
 }
@@ -58,13 +54,23 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         events: &'a Events,
     ) -> Self {
         let observer = Observer::new(scenario.world.clone(), &scenario.probes, &settings.observe, backend);
-        let (ends_at_loss, place) = (false, "before the first step".to_owned());
-        Self { index, scenario, settings, events, observer, start: Duration::ZERO, ends_at_loss, place }
+        let place = "before the first step".to_owned();
+        Self { index, scenario, settings, events, observer, start: Duration::ZERO, place }
     }
 
-    /// Returns a future that ends when a pod of the present state is lost, if the scenario ends then.
-    fn loss(&self) -> BoxFuture<'static, ()> {
-        if self.ends_at_loss { self.observer.backend.until_lost() } else { Box::pin(pending()) }
+    /// Checks that no pod is lost. The observation that a loss disturbs goes on to its end, so that no leak that it has
+    /// seen is forgotten.
+    ///
+    /// # Errors
+    /// If one is.
+    fn check_pods(&self) -> Result<(), Error> {
+        match self.observer.backend.has_lost_pod() {
+            true => Err(Error::Failed {
+                doing: "observe all cells".to_owned(),
+                message: "a pod was lost".to_owned(),
+            }),
+            false => Ok(()),
+        }
     }
 
     /// Corrects the steps by what late arrivals and missing controls show, and returns the scenario's result.
@@ -96,8 +102,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         self.start = self.observer.start().await?;
         let (profiles, scenario) = (&self.settings.profiles, self.scenario);
         let excuse = |world: &_, plan: &mut _| excuse(profiles, scenario, None, world, plan);
-        let loss = self.loss();
-        let calibration = unless_lost(loss, self.observer.measure_baseline(excuse)).await?;
+        let calibration = self.observer.measure_baseline(excuse).await;
         let Calibration { cells, failed, timeout } = calibration;
         self.events.send(Event::Baseline { index: self.index, cells, failed, timeout });
         Ok(())
@@ -113,11 +118,11 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             let result = self.step(step).instrument(span).await?;
             self.events.send(Event::StepFinished { index: self.index, result: Box::new(result.clone()) });
             steps.push(result);
+            self.check_pods()?;
         }
         "after the last step".clone_into(&mut self.place);
         self.observer.linger().await;
-        let loss = self.loss();
-        unless_lost(loss, self.observer.control_last()).await?
+        self.observer.control_last().await
     }
 
     /// Runs the controls for denials whose paths a step removes, while the paths exist. Then prepares the
@@ -125,8 +130,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
     pub(super) async fn prepare(&mut self, step: &Step) -> Result<(), Error> {
         let (profiles, scenario) = (&self.settings.profiles, self.scenario);
         let excuse = |world: &_, plan: &mut _| excuse(profiles, scenario, None, world, plan);
-        let loss = self.loss();
-        unless_lost(loss, self.observer.control_before(&step.actions, excuse)).await??;
+        self.observer.control_before(&step.actions, excuse).await?;
         self.observer.prepare_change().await;
         Ok(())
     }
@@ -144,11 +148,15 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let (profiles, scenario) = (&self.settings.profiles, self.scenario);
         let after = Some((step, &applied.before));
         let excuse = |world: &_, plan: &mut _| excuse(profiles, scenario, after, world, plan);
-        let loss = self.loss();
-        let observed = unless_lost(loss, self.observer.observe(&applied, &step.requires, excuse)).await?;
+        let observed = self.observer.observe(&applied, &step.requires, excuse).await;
         let open_connections = self.observer.use_again(held, &step.actions).await;
-        // If another user or a controller changed the policies, the packets did not follow those of the step.
-        self.observer.check_intact().await?;
+        // If another user or a controller changed the policies, the packets did not follow those of the step. If a pod
+        // was lost, they did until then.
+        if let Err(error) = self.observer.check_intact().await
+            && !self.observer.backend.has_lost_pod()
+        {
+            return Err(error);
+        }
         let Applied { handed_over, .. } = applied;
         let Observed { cells, new_pods, rounds, loss } = observed;
         Ok(StepResult {
@@ -162,20 +170,6 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             loss,
             took: start.elapsed(),
         })
-    }
-}
-
-/// Waits for what `work` returns. Without this, a step with a lost pod would wait for it until the settle deadline.
-///
-/// # Errors
-/// As soon as a pod is lost.
-async fn unless_lost<T>(loss: BoxFuture<'static, ()>, work: impl Future<Output = T>) -> Result<T, Error> {
-    let lost =
-        || Error::Failed { doing: "observe all cells".to_owned(), message: "a pod was lost".to_owned() };
-    tokio::select! {
-        biased;
-        result = work => Ok(result),
-        () = loss => Err(lost()),
     }
 }
 

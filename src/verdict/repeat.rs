@@ -121,21 +121,43 @@ fn merge_cell(cell: &CellResult, repetitions: &[&CellResult]) -> CellResult {
     merged
 }
 
-/// Adds the leaks that earlier attempts at a scenario have found, and the steps that only they have completed. A packet
-/// that was delivered is a leak, whatever later packets do.
-pub fn with_leaks(mut result: ScenarioResult, earlier: Vec<ScenarioResult>) -> ScenarioResult {
-    for (index, step) in earlier.into_iter().flat_map(|earlier| earlier.steps.into_iter().enumerate()) {
-        let Some(own) = result.steps.get_mut(index) else {
-            result.steps.push(step);
-            continue;
-        };
-        for leak in step.cells.into_iter().filter(|cell| cell.verdict == Verdict::Leak) {
-            if let Some(cell) = own.cells.iter_mut().find(|cell| cell.cell == leak.cell) {
-                *cell = leak;
+/// Adds what earlier attempts at a scenario have found, and the steps that only they have completed. A packet that was
+/// delivered is a leak, whatever later packets do. The last step of an attempt was disturbed, because a pod was lost in it.
+/// Of that step, only leaks count. The others count as repetitions, except for what they left inconclusive.
+pub fn with_earlier(mut result: ScenarioResult, earlier: Vec<ScenarioResult>) -> ScenarioResult {
+    for ScenarioResult { steps, .. } in earlier {
+        let disturbed = steps.len().saturating_sub(1);
+        for (index, step) in steps.into_iter().enumerate() {
+            match result.steps.get_mut(index) {
+                Some(own) => {
+                    for cell in step.cells {
+                        add_earlier(own, cell, index == disturbed);
+                    }
+                }
+                None => result.steps.push(step),
             }
         }
     }
     result
+}
+
+/// Adds what an earlier attempt at a step has found about a cell.
+fn add_earlier(step: &mut StepResult, earlier: CellResult, is_disturbed: bool) {
+    let counts = match &earlier.verdict {
+        Verdict::Leak => true,
+        Verdict::Inconclusive(_) => false,
+        Verdict::Match | Verdict::Undefined | Verdict::Skipped(_) | Verdict::Flaky | Verdict::Blocked => {
+            !is_disturbed
+        }
+    };
+    if !counts {
+        return;
+    }
+    match step.cells.iter_mut().find(|cell| cell.cell == earlier.cell) {
+        Some(own) => *own = merge_cell(own, &[own, &earlier]),
+        None if earlier.verdict == Verdict::Leak => step.cells.push(earlier),
+        None => {}
+    }
 }
 
 fn severity(verdict: &Verdict) -> u8 {

@@ -48,7 +48,10 @@ impl Canaries {
         let known = |world: &World, name: &str| world.cluster.nodes.iter().any(|node| node.name == name);
         // One node of the cluster can stand for several logical nodes.
         let missing: BTreeSet<&String> = nodes.iter().filter(|name| !known(world, name)).collect();
-        if deployment.remove_lost().await? || !missing.is_empty() {
+        deployment.remove_lost().await?;
+        // An earlier attempt to replace a lost pod may have failed.
+        let is_gone = |pod: &Pod| deployment.running_pod(&Identity::of_pod(pod)).is_none();
+        if world.cluster.pods.iter().any(is_gone) || !missing.is_empty() {
             let mut wanted = world.clone();
             for name in missing {
                 add(&mut wanted, name);
@@ -64,7 +67,11 @@ impl Canaries {
         let mut found = Started { canaries: Vec::new(), sentinels: Vec::new(), pods: Vec::new(), lost };
         for pod in pods {
             let agent = deployment.agent(&EndpointName::of_pod(pod));
-            let (Some(agent), Some(node)) = (agent, pod.node.clone()) else { continue };
+            let (Some(agent), Some(node)) = (agent, pod.node.clone()) else {
+                let name = Identity::of_pod(pod);
+                // Without its sentinel, a node that still enforces the state before a change looks up to date.
+                return Err(Error::failed(format!("use pod {name}"), "it has no agent"));
+            };
             found.pods.extend(deployment.running_pod(&Identity::of_pod(pod)));
             let canary = Canary { place: Place::Node(node), agent, addresses: pod.addresses.clone() };
             match is_sentinel(pod) {

@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::{BoxFuture, try_join};
+use futures_util::future::try_join;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ListParams, Patch};
@@ -516,8 +516,8 @@ impl Backend for ClusterBackend {
         at_start.chain(self.deployment.take_lost_at_start()).chain(now).collect()
     }
 
-    fn until_lost(&self) -> BoxFuture<'static, ()> {
-        Box::pin(self.shared.watch.clone().until_lost(self.running_pods().collect()))
+    fn has_lost_pod(&self) -> bool {
+        !self.lost_among(self.running_pods()).is_empty()
     }
 
     /// Keeps the deployment if another scenario can use it, and otherwise removes it.

@@ -132,18 +132,6 @@ impl PodWatch {
         self.pods.borrow().get(pod)?.loss(addresses)
     }
 
-    /// Waits until one of these pods, which were ready with these addresses, no longer runs.
-    pub(super) async fn until_lost(self, running: Vec<RunningPod>) {
-        let is_lost = |pods: &Pods| {
-            let lost = |(pod, addresses): &RunningPod| pods.get(pod)?.loss(addresses);
-            running.iter().any(|pod| lost(pod).is_some())
-        };
-        if self.pods.clone().wait_for(is_lost).await.is_err() {
-            // The watch has ended, so nothing is ever known to be lost.
-            std::future::pending::<()>().await;
-        }
-    }
-
     /// Waits until pods are ready. Returns their addresses, in the same order. The pods were created after `since`:
     /// before, other pods may have had the same names.
     ///

@@ -138,12 +138,11 @@ impl Deployment {
         if pod.ended { None } else { self.shared.watch.loss(real, &pod.addresses) }
     }
 
-    /// Deletes the pods that are lost, so that [`converge`](Self::converge) replaces them. Returns whether there are any.
-    pub(super) async fn remove_lost(&mut self) -> Result<bool, Error> {
+    /// Deletes the pods that are lost, so that [`converge`](Self::converge) replaces them.
+    pub(super) async fn remove_lost(&mut self) -> Result<(), Error> {
         let lost = self.pods.iter().filter(|(_, running)| self.loss(running).is_some());
         let lost: Vec<Identity> = lost.map(|(pod, _)| pod.clone()).collect();
-        self.remove_pods(&lost).await?;
-        Ok(!lost.is_empty())
+        self.remove_pods(&lost).await
     }
 
     /// Returns the names of its namespaces on the cluster.
