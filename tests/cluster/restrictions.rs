@@ -233,7 +233,7 @@ fn quotas_and_limits_are_kept_or_explained() {
         "cpu=200m,ephemeral-storage=8Mi",
     ];
     let storage = "requests.ephemeral-storage: 1Gi, limits.ephemeral-storage: 1Gi";
-    let demanding = "min: {cpu: 100m}, max: {cpu: 200m}, maxLimitRequestRatio: {cpu: '4'}";
+    let demanding = "min: {cpu: 100m}, max: {cpu: 200m}, maxLimitRequestRatio: {cpu: '2'}";
     let limits = "a LimitRange of the namespace demands this";
     let cases: [(&str, &str, &[&str], &[&str]); 7] = [
         (enough, fits, &[], &[]),
