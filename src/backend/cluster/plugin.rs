@@ -55,7 +55,7 @@ static PLUGINS: [Plugin; 12] = [
         .with_profile("ovn-kubernetes"),
     plugin("Kube-OVN", &["kube-ovn"], &["ovn.kubernetes.io/"], &["kubeovn.io"]),
     plugin("kube-router", &["kube-router"], &["kube-router.io/"], &[]).with_profile("kube-router"),
-    plugin("kindnet", &["kindnet"], &[], &[]),
+    plugin("kindnet", &["kindnet"], &[], &[]).with_profile("kindnet"),
     plugin("kube-network-policies", &["kube-network-policies"], &[], &[]),
     plugin("Amazon VPC CNI", &["aws-node"], &[], &["networking.k8s.aws"]).with_profile("aws-vpc-cni"),
     plugin("Azure NPM", &["azure-npm"], &[], &[]),
@@ -228,5 +228,15 @@ mod tests {
         let profiles = PLUGINS.iter().chain([&K3S]).filter_map(|plugin| plugin.profile);
         let missing: Vec<_> = profiles.filter(|name| !folder.join(format!("{name}.yaml")).exists()).collect();
         assert_eq!(missing, [""; 0]);
+    }
+
+    /// Regression: the profile of kindnet was built in, and runs on kindnet did not name it.
+    #[test]
+    fn a_profile_that_is_called_like_a_plugin_is_named_for_it() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
+        let has_profile = |name: &str| folder.join(format!("{}.yaml", name.to_lowercase())).exists();
+        for plugin in PLUGINS.iter().filter(|plugin| has_profile(plugin.name)) {
+            assert_eq!(plugin.profile, Some(plugin.name.to_lowercase().as_str()));
+        }
     }
 }
