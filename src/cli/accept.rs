@@ -9,7 +9,7 @@ use super::library;
 use crate::expect::misspelt;
 use crate::scenario::Scenario;
 use crate::snapshot::Unmodelled;
-use crate::source::near;
+use crate::source::{did_you_mean, near};
 use crate::verdict::Environment;
 
 /// The unmodelled kinds that the user accepts.
@@ -38,11 +38,7 @@ impl AcceptOptions {
         let warning = |name: &String| {
             let has_group = name.contains('.');
             let known = kinds.iter().map(|kind| if has_group { kind.kind.as_str() } else { kind.name() });
-            let near = near(name, known);
-            let hint = match near.as_slice() {
-                [] => String::new(),
-                near => format!("; did you mean {}?", near.join(" or ")),
-            };
+            let hint = did_you_mean(&near(name, known));
             format!(
                 "--accept-unmodelled {name} accepts nothing: netproof leaves out no objects of this kind{hint}"
             )

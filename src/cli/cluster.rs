@@ -52,12 +52,12 @@ pub(super) struct ClusterOptions {
     #[arg(requires = "named_image")]
     image_pull_secret: Option<Identity>,
 
-    /// What each probe pod requests, if a quota or a LimitRange demands more [default: cpu=5m,memory=16Mi]
+    /// Requests of each probe pod, if a quota or a LimitRange demands more [default: cpu=5m,memory=16Mi]
     #[arg(long, value_name = "RESOURCE=QUANTITY,...", value_delimiter = ',', help_heading = ON_A_CLUSTER)]
     #[arg(value_parser = value::quantity)]
     pod_requests: Vec<(String, String)>,
 
-    /// What each probe pod can use at most [default: cpu=500m,memory=64Mi]
+    /// Limits of each probe pod [default: cpu=500m,memory=64Mi]
     #[arg(long, value_name = "RESOURCE=QUANTITY,...", value_delimiter = ',', help_heading = ON_A_CLUSTER)]
     #[arg(value_parser = value::quantity)]
     pod_limits: Vec<(String, String)>,

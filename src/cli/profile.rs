@@ -6,6 +6,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use super::library;
+use crate::backend::cluster::shell_word;
 use crate::profile::{self, Profile};
 use crate::source::{self, near};
 
@@ -26,7 +27,7 @@ pub(super) fn built_in() -> anyhow::Result<Vec<Profile>> {
 impl ProfileOptions {
     /// Returns the options as the user wrote them, each after a space.
     pub(super) fn as_given(&self) -> String {
-        self.profile.iter().map(|name| format!(" --profile {name}")).collect()
+        self.profile.iter().map(|name| format!(" --profile {}", shell_word(name))).collect()
     }
 
     /// Reads the profiles.

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use clap::Args;
 
 use super::backend_kind::ON_A_CLUSTER;
-use crate::backend::cluster::{NO_SIDECARS, Site, TaintEffect, Toleration};
+use crate::backend::cluster::{NO_SIDECARS, Site, TaintEffect, Toleration, shell_word};
 use crate::snapshot::{Field, rules};
 
 /// What a site requires of namespaces and pods.
@@ -93,15 +93,6 @@ impl SiteOptions {
             .chain(class)
             .map(|(option, value)| format!(" {option} {}", shell_word(&value)))
             .collect()
-    }
-}
-
-/// Returns a text as one word of a shell command.
-fn shell_word(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    match text.chars().all(is_plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 

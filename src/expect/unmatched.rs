@@ -7,7 +7,7 @@ use crate::policy::{
     Arena, Cluster, Direction, LabelSelector, Labels, NAMESPACE_NAME_LABEL, Namespaces, OrderedRule,
     PeerSpec, PodScope, Policies, PolicyName, PortSpec, Ports, Requirement, Selection, UnknownLabels,
 };
-use crate::source::near_within;
+use crate::source::{did_you_mean, near_within};
 
 /// Maximum count of letter comparisons in the search for similar names: enough for some ten thousand pairs of names.
 /// After that, warnings have no hints.
@@ -227,10 +227,6 @@ fn hint<'a>(
         }
     }
     did_you_mean(&meant.iter().map(String::as_str).take(MOST_NAMES).collect::<Vec<_>>())
-}
-
-fn did_you_mean(names: &[&str]) -> String {
-    if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(" or ")) }
 }
 
 /// The first of several peers that select nothing for the same reason.

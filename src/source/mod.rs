@@ -23,7 +23,7 @@ pub use built::refuse_unbuilt;
 pub use decode::{DecodeError, UnknownField, decode, decode_live};
 pub use error::{Cause, Error, Place};
 pub use files::{Document, STDIN, Text, read, read_file};
-pub use near::{misspelt, near, near_within};
+pub use near::{did_you_mean, misspelt, near, near_within};
 pub use node::{Key, Located, Location, Node, Segment, Value};
 pub(crate) use node::{path_to_string, quote};
 pub use parse::{parse, parse_as};

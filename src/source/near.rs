@@ -15,6 +15,11 @@ pub fn near<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&
     near_within(wanted, names, &mut steps)
 }
 
+/// Returns the end of a message that suggests similar names. Empty if there are none.
+pub fn did_you_mean(names: &[&str]) -> String {
+    if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(" or ")) }
+}
+
 /// Returns the same as [`near`], but stops when `steps` is used up. Subtracts the steps that it took. A step looks at
 /// one name, or compares two letters.
 pub fn near_within<'a>(

@@ -24,7 +24,7 @@ pub(super) struct UnusableImage {
     pub(super) node: String,
     /// The image, as the pod names it.
     pub(super) image: String,
-    /// What the kubelet says.
+    /// The kubelet's reason and message.
     pub(super) why: String,
     /// Whether the pod demands that the node pulls the image, even if the node has it.
     pub(super) is_always_pulled: bool,
@@ -43,10 +43,7 @@ impl UnusableImage {
         Some(Self {
             node: spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
             image: status.image.clone(),
-            why: match &waiting.message {
-                Some(message) => format!("{reason}: {message}"),
-                None => reason.to_owned(),
-            },
+            why: reason_and_message(reason, waiting.message.as_deref()),
             is_always_pulled: container.and_then(|it| it.image_pull_policy.as_deref()) == Some("Always"),
         })
     }
@@ -86,6 +83,11 @@ impl UnusableImage {
         let Self { node, image, why, .. } = self;
         format!("node {node} cannot use the image {image}: {causes}{advice}; the kubelet says: {why}")
     }
+}
+
+/// Returns a reason and its message, as they are written in the API, on one line.
+pub(super) fn reason_and_message(reason: &str, message: Option<&str>) -> String {
+    message.map_or_else(|| reason.to_owned(), |message| format!("{reason}: {message}"))
 }
 
 /// Returns what to do if a node pulls an image for too long.

@@ -11,7 +11,7 @@ use crate::policy::{
 use crate::scenario::Scenario;
 use crate::world::{Action, World};
 
-/// What a scenario does with the labels of one kind of object.
+/// The labels of one kind of object in a scenario, and the selectors of this kind.
 #[derive(Default)]
 struct Uses {
     /// Labels that any object of the kind has at any time.
@@ -22,7 +22,7 @@ struct Uses {
     selectors: BTreeSet<LabelSelector>,
 }
 
-/// What a scenario does with labels.
+/// Labels and selectors of a scenario.
 #[derive(Default)]
 struct LabelUses {
     namespaces: Uses,

@@ -19,6 +19,25 @@ pub struct Target {
     pub context: Option<String>,
 }
 
+impl Target {
+    /// Returns the options of a command for this target, each after a space.
+    pub(super) fn as_options(&self) -> String {
+        let kubeconfig = self.kubeconfig.as_ref().map(|path| ("--kubeconfig", path.display().to_string()));
+        let context = self.context.clone().map(|context| ("--context", context));
+        let given = kubeconfig.into_iter().chain(context);
+        given.map(|(option, value)| format!(" {option} {}", shell_word(&value))).collect()
+    }
+}
+
+/// Returns a text as one word of a shell command.
+pub fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    match text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 /// A connection to a cluster's API server.
 pub(super) struct Connected {
     pub(super) client: Client,
@@ -97,4 +116,17 @@ async fn config(target: &Target) -> Result<(Config, String), Error> {
 
 fn unavailable(message: String) -> Error {
     Error::Unavailable(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_printed_command_has_the_target_of_the_run() {
+        assert_eq!(Target::default().as_options(), "");
+        let target =
+            Target { kubeconfig: Some("my clusters/a".into()), context: Some("kind-test".to_owned()) };
+        assert_eq!(target.as_options(), " --kubeconfig 'my clusters/a' --context kind-test");
+    }
 }

@@ -26,7 +26,7 @@ pub struct Leftovers {
     runs: Vec<LeftRun>,
 }
 
-/// What one run has on a cluster.
+/// The objects of one run on a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftRun {
     /// The run's id.

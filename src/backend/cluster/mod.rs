@@ -52,7 +52,7 @@ use crate::world::{Action, Deployed, EndpointName, PodChange, World};
 
 use agent_source::AgentSource;
 use canaries::Canaries;
-pub use connect::Target;
+pub use connect::{Target, shell_word};
 use deployment::Deployment;
 pub use leftovers::{LeftRun, Leftovers};
 use nodes::Wanted;
@@ -208,12 +208,7 @@ impl Cluster {
         if !prepared_namespaces.is_empty() {
             command.push_str(&format!(" --prepared-namespaces {}", prepared_namespaces.join(",")));
         }
-        if let Some(kubeconfig) = &target.kubeconfig {
-            command.push_str(&format!(" --kubeconfig {}", kubeconfig.display()));
-        }
-        if let Some(context) = &target.context {
-            command.push_str(&format!(" --context {context}"));
-        }
+        command.push_str(&target.as_options());
         command
     }
 

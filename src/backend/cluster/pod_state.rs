@@ -131,12 +131,11 @@ fn is_leaving(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
-/// Returns the state of a pod that a user or the cluster takes away. `None` if nobody does.
+/// Returns the state of a pod that is deleted or evicted. `None` for other pods.
 fn taken(pod: &Pod, status: &PodStatus) -> Option<PodState> {
     let said = |reason: &Option<String>, message: &Option<String>| match (reason, message) {
-        (Some(reason), Some(message)) => Some(format!("{reason}: {message}")),
-        (Some(text), None) | (None, Some(text)) => Some(text.clone()),
-        (None, None) => None,
+        (Some(reason), message) => Some(advice::reason_and_message(reason, message.as_deref())),
+        (None, message) => message.clone(),
     };
     // https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions
     let mut conditions = status.conditions.iter().flatten();
@@ -146,7 +145,7 @@ fn taken(pod: &Pod, status: &PodStatus) -> Option<PodState> {
         let is_passing = |reason: &str| PASSING.contains(&reason) || reason.starts_with("OutOf");
         let own = status.reason.as_deref().is_some_and(is_passing);
         let own = own.then(|| said(&status.reason, &status.message)).flatten();
-        // What a container tells at its end is then not the cause.
+        // The last message of a container is then not the cause.
         let deleted = || is_leaving(pod).then(|| DELETED.to_owned());
         return own.or(disruption).or_else(deleted).map(PodState::Evicted);
     }
@@ -179,10 +178,7 @@ fn stuck(status: &PodStatus) -> Option<String> {
     waiting.find_map(|waiting| {
         let is_hopeless = |reason: &&str| HOPELESS.contains(reason) || IMAGE_REASONS.contains(reason);
         let reason = waiting.reason.as_deref().filter(is_hopeless)?;
-        Some(match &waiting.message {
-            Some(message) => format!("{reason}: {message}"),
-            None => reason.to_owned(),
-        })
+        Some(advice::reason_and_message(reason, waiting.message.as_deref()))
     })
 }
 

@@ -26,13 +26,13 @@ pub struct Settings {
     pub image_pull_policy: Option<PullPolicy>,
     /// Secret that is copied to the pods' namespaces, so that the named image can be pulled.
     pub image_pull_secret: Option<Identity>,
-    /// What the pods request and what limits them.
+    /// Requests and limits of the pods.
     pub resources: Resources,
     /// Names of the nodes to use. If empty, netproof chooses suitable nodes.
     pub nodes: Vec<String>,
     /// Whether to use every node on which probe pods can run.
     pub every_node: bool,
-    /// What the site requires of namespaces and pods.
+    /// Requirements of the site for namespaces and pods.
     pub site: Site,
     /// Connection to the agents.
     pub control: Control,
@@ -47,9 +47,9 @@ pub struct Settings {
 /// The `resources` of a container: quantities by resource.
 #[derive(Debug, Clone)]
 pub struct Resources {
-    /// What the scheduler reserves.
+    /// Amounts that the scheduler reserves.
     pub requests: BTreeMap<String, String>,
-    /// What the container can use at most.
+    /// Amounts that the container can use at most.
     pub limits: BTreeMap<String, String>,
 }
 

@@ -12,7 +12,7 @@ use super::request::{persistently, say};
 use crate::backend::Error;
 use crate::policy::Labels;
 
-/// What a site requires of all namespaces and pods of a run. By default, nothing.
+/// Requirements of a site for all namespaces and pods of a run. By default, there are none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Site {
     /// Labels of namespaces. If a scenario sets a label with the same key, its value is used.

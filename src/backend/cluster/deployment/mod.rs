@@ -133,15 +133,15 @@ impl Deployment {
         self.pods.keys().filter_map(|pod| self.running_pod(pod))
     }
 
-    /// Returns why a pod is lost. `None` if it is not.
-    fn loss(&self, Running { pod, real, .. }: &Running) -> Option<String> {
-        if pod.ended { None } else { self.shared.watch.loss(real, &pod.addresses) }
+    /// Returns whether a pod runs no longer although no step ended it.
+    fn is_lost(&self, pod: &Identity) -> bool {
+        self.running_pod(pod)
+            .is_some_and(|(real, addresses)| self.shared.watch.loss(&real, &addresses).is_some())
     }
 
     /// Deletes the pods that are lost, so that [`converge`](Self::converge) replaces them.
     pub(super) async fn remove_lost(&mut self) -> Result<(), Error> {
-        let lost = self.pods.iter().filter(|(_, running)| self.loss(running).is_some());
-        let lost: Vec<Identity> = lost.map(|(pod, _)| pod.clone()).collect();
+        let lost: Vec<Identity> = self.pods.keys().filter(|pod| self.is_lost(pod)).cloned().collect();
         self.remove_pods(&lost).await
     }
 
@@ -192,8 +192,8 @@ impl Deployment {
         Ok(deployed)
     }
 
-    /// Returns what is known before the cluster has the state: the labels that netproof and the site add, the nodes and their
-    /// addresses, and the endpoints that cannot exist here.
+    /// Returns what is known before the cluster has the state: the labels that netproof and the site add, the
+    /// nodes and their addresses, and the endpoints that cannot exist here.
     fn prepared(&self, world: &World) -> Deployed {
         let (maker, mut deployed) = (&self.shared.maker, Deployed::default());
         for namespace in &world.cluster.namespaces {

@@ -141,8 +141,9 @@ impl Deployment {
     /// Starts pods, and connects to their agents. If a pod is deleted or evicted before its agent answers, starts
     /// another one in its place, once. Returns the pods with their names on the cluster, addresses and agents.
     async fn start_pods<'p>(&mut self, world: &World, pods: &[&'p Pod]) -> Result<Vec<Started<'p>>, Error> {
-        let since = tokio::time::Instant::now();
         let names = self.new_names(pods, &[]);
+        // After the names were chosen, because an earlier pod may have had one of them.
+        let since = tokio::time::Instant::now();
         let starting = pods.iter().zip(names).map(|(pod, real)| Starting { pod, real, before: None });
         let mut starting: Vec<_> = starting.collect();
         let mut new = starting.clone();

@@ -41,8 +41,7 @@ impl Deployment {
         let mut vacant = BTreeMap::new();
         for pod in world.cluster.pods.iter().filter(|pod| !pod.host_network) {
             let identity = Identity::of_pod(pod);
-            let is_lost = || self.pods.get(&identity).is_some_and(|running| self.loss(running).is_some());
-            if self.can_stay(&identity, world) && !is_lost() {
+            if self.can_stay(&identity, world) && !self.is_lost(&identity) {
                 assignments.insert(identity.clone(), identity);
             } else {
                 vacant.insert(identity, pod);
@@ -50,7 +49,7 @@ impl Deployment {
         }
         // A pod that is the DNS server has no other role, before or after.
         for (old, running) in self.pods.iter().filter(|(old, _)| !speaks(self.dns.as_ref(), old)) {
-            if assignments.contains_key(old) || self.loss(running).is_some() {
+            if assignments.contains_key(old) || self.is_lost(old) {
                 continue;
             }
             let fits = |(new, pod): &(&Identity, &&Pod)| {
