@@ -1,6 +1,6 @@
 //! The network under test at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::action::Action;
@@ -39,6 +39,9 @@ pub struct World {
     pub absent: BTreeMap<EndpointName, Absence>,
     /// Nodes for which the logical nodes stand, by the names of the logical nodes.
     pub assigned_nodes: BTreeMap<String, String>,
+    /// Pods that a check of a live cluster adds to it, each as the twin of running pods. Everything else exists
+    /// already. Empty in a scenario, of which nothing exists yet.
+    pub twins: BTreeSet<Identity>,
 }
 
 /// An address outside the cluster.
