@@ -22,6 +22,7 @@ pub use interference::Interference;
 #[cfg(any(without_lab, not(target_os = "linux")))]
 pub use no_lab as lab;
 
+use crate::policy::IpFamily;
 use crate::world::{Action, Deployed, EndpointName, World};
 
 /// Sends requests to many agents, with a limit on how many are sent at the same time. The limit exists
@@ -136,6 +137,14 @@ pub trait Backend {
     /// Returns whether a running pod is lost.
     fn has_lost_pod(&self) -> bool {
         // In most backends, no other user can end a pod.
+        false
+    }
+
+    /// Returns whether a twin was reached over its network from its own node since it started, at its address of this
+    /// family. Policies cannot forbid that. So the twin's network works, even if everything else is denied.
+    fn is_reached(&self, twin: &EndpointName, family: IpFamily) -> bool {
+        // A backend without twins need not know it.
+        let _ = (twin, family);
         false
     }
 

@@ -27,24 +27,9 @@ impl<B: Backend> Observer<'_, B> {
         &mut self,
         excuse: impl FnOnce(&World, &mut [PlannedCell]),
     ) -> Calibration {
-        let unavailable = self.open_listeners().await;
         let mut plan = self.plan();
         excuse(&self.world, &mut plan);
-        let deadlines = SettleDeadlines {
-            // Generous, because nothing is known yet. It grows with every try.
-            timeout: (self.settings.shortest_timeout * 3).min(self.settings.longest_timeout),
-            settle: self.settings.start,
-            propagation: Duration::ZERO,
-            ..self.deadlines(Duration::ZERO)
-        };
-        let (cells, settled) = self.settle(plan, &unavailable, false, Instant::now(), deadlines).await;
-        // Without policies, nothing is denied that could arrive late.
-        self.ledger = Ledger::default();
-        let answered = answered(&cells);
-        self.loss = settled.loss;
-        self.answered = answered.len();
-        self.timeout = self.settings.timeout(slowest(&answered));
-        self.calibrated = self.timeout;
+        let cells = self.calibrate(plan, self.settings.start).await;
         self.expected = expected(&cells);
         let count = cells.len();
         for ProbedCell { planned, track } in cells {
@@ -58,6 +43,28 @@ impl<B: Backend> Observer<'_, B> {
         }
         let failed = self.baseline.values().filter(|baseline| !baseline.is_delivered).count();
         Calibration { cells: count, failed, timeout: self.timeout }
+    }
+
+    /// Probes cells of which nothing is denied, for at most `settle` if they do not answer, and lets the timeout follow
+    /// their answers.
+    pub(super) async fn calibrate(&mut self, plan: Vec<PlannedCell>, settle: Duration) -> Vec<ProbedCell> {
+        let unavailable = self.open_listeners().await;
+        let deadlines = SettleDeadlines {
+            // Generous, because nothing is known yet. It grows with every try.
+            timeout: (self.settings.shortest_timeout * 3).min(self.settings.longest_timeout),
+            settle,
+            propagation: Duration::ZERO,
+            ..self.deadlines(Duration::ZERO)
+        };
+        let (cells, settled) = self.settle(plan, &unavailable, false, Instant::now(), deadlines).await;
+        // Nothing is denied that could arrive late.
+        self.ledger = Ledger::default();
+        let answered = answered(&cells);
+        self.loss = settled.loss;
+        self.answered = answered.len();
+        self.timeout = self.settings.timeout(slowest(&answered));
+        self.calibrated = self.timeout;
+        cells
     }
 
     /// Returns whether a cell was delivered in the baseline, between the same addresses. `None` if the cell

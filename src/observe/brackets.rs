@@ -7,10 +7,10 @@ use super::actions::removed_end;
 use super::finding::Finding;
 use super::ledger::Place;
 use super::planned::{Addresses, PlannedCell, ProbedCell, Servers, servers};
-use crate::plan::{Cell, Router, cells};
+use crate::plan::{Cell, Questions, Router};
 use crate::policy::{Decision, Engine};
 use crate::verdict::Verdict;
-use crate::world::{Action, EndpointName, Probe, World};
+use crate::world::{Action, EndpointName, World};
 
 /// A proved denial that needs a delivery.
 #[derive(Debug, Clone)]
@@ -74,12 +74,12 @@ impl Brackets {
     }
 
     /// Returns whether the next state lacks a path of a denial that still needs a delivery.
-    pub(super) fn are_broken_by(&self, actions: &[Action], next: &World, probes: &[Probe]) -> bool {
+    pub(super) fn are_broken_by(&self, actions: &[Action], next: &World, questions: Questions<'_>) -> bool {
         // A pod that is added again under its name is another pod.
         let removed: HashSet<EndpointName> = actions.iter().filter_map(removed_end).collect();
         let engine = Engine::new(next.cluster.clone());
         let router = Router::new(next, &engine);
-        let cells: HashSet<Cell> = cells(next, probes).into_iter().collect();
+        let cells: HashSet<Cell> = questions.cells(next).into_iter().collect();
         let is_kept = |cell: &Cell, denials: &[Denial]| {
             let is_gone = removed.contains(&cell.from) || removed.contains(&cell.to);
             if is_gone || !cells.contains(cell) {

@@ -52,7 +52,7 @@ impl<B: Backend> Observer<'_, B> {
         let mut next = self.world.clone();
         // An action that cannot be applied is reported when it is.
         if actions.iter().any(|action| next.apply(action).is_err())
-            || !self.brackets.are_broken_by(actions, &next, self.probes)
+            || !self.brackets.are_broken_by(actions, &next, self.questions)
         {
             return Ok(());
         }

@@ -1,8 +1,8 @@
 //! Observes a network under test, state by state: rounds of probes that settle by polling what differs and
 //! are then confirmed, and the evidence for the verdict of each cell.
 //!
-//! A caller that has changes to apply drives an [`Observer`]. The module knows cells, routes, worlds and
-//! decisions, and no scenario, so that a live check can drive it, too.
+//! A caller that has changes to apply drives an [`Observer`], or one that checks a network as it is. The module knows
+//! cells, routes, worlds and decisions. It knows no scenario and no tenant.
 
 mod actions;
 mod arrived;
@@ -35,6 +35,7 @@ mod settle_loss;
 mod settle_networks;
 mod sighting;
 mod track;
+mod unchanged;
 
 pub(crate) use baseline::Calibration;
 pub(crate) use finding::Finding;

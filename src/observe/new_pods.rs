@@ -142,6 +142,7 @@ fn merged(before: &Cluster, now: &Cluster, new: &BTreeMap<EndpointName, Duration
 mod tests {
     use super::*;
     use crate::observe::planned::plan;
+    use crate::plan::Questions;
     use crate::scenario::Scenario;
 
     fn network_policy(spec: &str) -> String {
@@ -187,7 +188,7 @@ steps:
         }
         let ready_at = [(EndpointName::pod("x", "new"), Duration::from_millis(5))].into();
         let new_pods = NewPods::ready_at(ready_at, Some(&before), &world.cluster);
-        let plan = plan(&world, &scenario.probes);
+        let plan = plan(&world, Questions::AllPairs(&scenario.probes));
         let isolated = plan.iter().filter(|planned| new_pods.must_be_isolated(planned));
         isolated.map(|planned| planned.cell.to_string()).collect()
     }

@@ -21,17 +21,16 @@ use super::settings::{LEAK_SHARE, Settings};
 use super::settle::{CONFIRMED, SettleDeadlines, Settled, settle};
 use super::track::{Expected, Loss};
 use crate::backend::{Backend, Error};
-use crate::plan::{Cell, listeners};
+use crate::plan::{Cell, Questions};
 use crate::policy::{Cluster, Decision};
 use crate::verdict::{Before, OpenConnection, TimeToSettle, enforcement_points};
-use crate::world::{Action, Capability, EndpointName, Probe, World};
+use crate::world::{Action, Capability, EndpointName, World};
 
 /// Observes a network through all of its states.
 pub(crate) struct Observer<'a, B> {
     pub(crate) backend: &'a mut B,
     pub(super) settings: &'a Settings,
-    /// Probes of the scenario, sent between all endpoints.
-    pub(super) probes: &'a [Probe],
+    pub(super) questions: Questions<'a>,
     pub(super) world: World,
     /// How long to wait for an answer.
     pub(super) timeout: Duration,
@@ -83,7 +82,7 @@ pub(crate) struct Applied<'s> {
     pub(crate) actions: &'s [Action],
     /// The cluster before the change.
     pub(crate) before: Cluster,
-    changed: Instant,
+    pub(super) changed: Instant,
     /// How long it took to hand the change over to the enforcers.
     pub(crate) handed_over: Duration,
 }
@@ -99,11 +98,16 @@ pub(crate) struct Observed {
 }
 
 impl<'a, B: Backend> Observer<'a, B> {
-    pub(crate) fn new(world: World, probes: &'a [Probe], settings: &'a Settings, backend: &'a mut B) -> Self {
+    pub(crate) fn new(
+        world: World,
+        questions: Questions<'a>,
+        settings: &'a Settings,
+        backend: &'a mut B,
+    ) -> Self {
         Self {
             backend,
             settings,
-            probes,
+            questions,
             world,
             timeout: settings.longest_timeout,
             calibrated: settings.longest_timeout,
@@ -137,11 +141,11 @@ impl<'a, B: Backend> Observer<'a, B> {
 
     /// Returns the plan of the present state, with nothing excused.
     pub(super) fn plan(&self) -> Vec<PlannedCell> {
-        plan(&self.world, self.probes)
+        plan(&self.world, self.questions)
     }
 
     pub(super) async fn open_listeners(&mut self) -> Unavailable {
-        let wanted = listeners(&self.world, self.probes);
+        let wanted = self.questions.listeners(&self.world);
         listen::open(self.backend, &wanted, &mut self.open).await
     }
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 use netproof_probe::wire::Listener;
 
 use super::track::Track;
-use crate::plan::{Cell, Promises, Route, Router, cells};
+use crate::plan::{Cell, Promises, Questions, Route, Router};
 use crate::policy::{Decision, Engine, Expectation, IpFamily, Reason, UndefinedCause};
 use crate::verdict::{Cause, Excuse, Nodes};
-use crate::world::{Capability, EndpointName, Probe, World};
+use crate::world::{Capability, EndpointName, World};
 
 /// The reason why nothing can be sent for a cell.
 #[derive(Debug, Clone)]
@@ -61,11 +61,12 @@ pub(crate) struct PlannedCell {
     pub(super) decision: Decision,
 }
 
-/// Returns the plan of a state with all cells of these probes, in the order in which they are shown.
-pub(super) fn plan(world: &World, probes: &[Probe]) -> Vec<PlannedCell> {
+/// Returns the plan of a state, in the order in which its cells are shown.
+pub(super) fn plan(world: &World, questions: Questions<'_>) -> Vec<PlannedCell> {
     let engine = Engine::new(world.cluster.clone());
     let router = Router::new(world, &engine);
-    cells(world, probes).into_iter().map(|cell| PlannedCell::new(cell, world, &engine, &router)).collect()
+    let cells = questions.cells(world).into_iter();
+    cells.map(|cell| PlannedCell::new(cell, world, &engine, &router)).collect()
 }
 
 impl PlannedCell {

@@ -10,7 +10,7 @@ use super::excuses::excuse;
 use super::settings::Settings;
 use crate::backend::{Backend, Error};
 use crate::observe::{Applied, Calibration, Finding, Held, Observed, Observer};
-use crate::plan::Cell;
+use crate::plan::{Cell, Questions};
 use crate::scenario::{Assertion, Claim, Scenario, Step};
 use crate::verdict::{CellResult, ScenarioFailure, ScenarioResult, StepResult};
 
@@ -53,7 +53,8 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         backend: &'a mut B,
         events: &'a Events,
     ) -> Self {
-        let observer = Observer::new(scenario.world.clone(), &scenario.probes, &settings.observe, backend);
+        let questions = Questions::AllPairs(&scenario.probes);
+        let observer = Observer::new(scenario.world.clone(), questions, &settings.observe, backend);
         let place = "before the first step".to_owned();
         Self { index, scenario, settings, events, observer, start: Duration::ZERO, place }
     }

@@ -69,6 +69,9 @@ pub enum Cause {
     /// proves nothing.
     #[error("it did not get through before there were policies either")]
     NoBaseline,
+    /// Nothing was delivered to or from an end, and no other sign shows that its network works.
+    #[error("nothing shows that the network of {0} works, so its silence proves nothing")]
+    NoSignOfLife(String),
     /// An end has no address of the family.
     #[error("one end has no address of this family")]
     NoAddress,

@@ -12,11 +12,12 @@ mod netns;
 mod network;
 mod nft;
 mod process;
+mod reached;
 mod rules;
 mod sandbox;
 mod variants;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::backend::{
     Addresses, Agent, Backend, Canary, Error, Place, SENTINEL_PORT, Sentinels, address, no_random_numbers,
 };
 use crate::deviation::{DatapathFault, EnforcerState, Fault, Follower};
+use crate::policy::IpFamily;
 use crate::snapshot::Identity;
 use crate::world::{Action, Deployed, EndpointName, External, PodChange, World};
 
@@ -61,6 +63,8 @@ pub struct Lab {
     processes: HashMap<EndpointName, Process>,
     /// Canaries: location, endpoint name and addresses.
     canaries: Vec<(Place, EndpointName, Vec<IpAddr>)>,
+    /// Twins that their nodes have reached, by family.
+    reached: HashSet<(EndpointName, IpFamily)>,
     /// Number of changes that the enforcer has received.
     changes: u16,
     next_link: u32,
@@ -98,6 +102,7 @@ impl Lab {
             agents: HashMap::new(),
             processes: HashMap::new(),
             canaries: Vec::new(),
+            reached: HashSet::new(),
             changes: 0,
             next_link: FIRST_LINK,
             detours: Vec::new(),
@@ -155,7 +160,12 @@ impl Backend for Lab {
         world.complete(&deployed);
         self.set_records(&world).await?;
         self.enforce(&world).await?;
+        self.reach_twins(&world).await;
         Ok(deployed)
+    }
+
+    fn is_reached(&self, twin: &EndpointName, family: IpFamily) -> bool {
+        self.reached.contains(&(twin.clone(), family))
     }
 
     async fn apply(&mut self, actions: &[Action], world: &World) -> Result<Deployed, Error> {
