@@ -17,6 +17,7 @@
 //! | `generate` | random policies and scenarios from a seed | – |
 //! | `snapshot` | the state of a cluster from manifests; the only place that converts Kubernetes objects | `policy`, `source` |
 //! | `expect` | the expected matrix of a snapshot; no packets | `policy`, `snapshot`, `source` |
+//! | `tenants` | the intent: who the tenants are, and who may reach whom; pure | `policy`, `snapshot`, `source` |
 //! | `world` | the network under test: endpoints, addresses, policies, and their changes | `policy`, `snapshot`, `source` |
 //! | `plan` | the cells of a world, and the route of each probe | `policy`, `world` |
 //! | `scenario` | the scenario format | `plan`, `policy`, `snapshot`, `source`, `world` |
@@ -66,5 +67,6 @@ pub(crate) mod select;
 pub(crate) mod selftest;
 pub mod snapshot;
 pub mod source;
+pub mod tenants;
 pub mod verdict;
 pub mod world;

@@ -1,0 +1,115 @@
+//! Whether a connection is wanted.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::policy::{Labels, Pod};
+use crate::source::Place;
+
+/// One end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party<'a> {
+    /// A pod with an address of its own.
+    Pod {
+        /// `metadata.namespace`
+        namespace: &'a str,
+        /// `metadata.labels`, at least those that a selector of the tenants reads.
+        labels: &'a Labels,
+        /// `spec.nodeName`, if known.
+        node: Option<&'a str>,
+    },
+    /// A Service, as destination.
+    Service {
+        /// `metadata.namespace`
+        namespace: &'a str,
+        /// `metadata.name`
+        name: &'a str,
+    },
+    /// A node, or a pod in the network of the node. `None` if it is not known which node.
+    Node(Option<&'a str>),
+    /// An address outside the cluster.
+    Address(IpAddr),
+}
+
+impl<'a> Party<'a> {
+    /// Returns the end that a pod is. A pod with `hostNetwork` has the address of its node.
+    pub fn of_pod(pod: &'a Pod) -> Self {
+        match pod.host_network {
+            true => Self::Node(pod.node.as_deref()),
+            false => Self::Pod { namespace: &pod.namespace, labels: &pod.labels, node: pod.node.as_deref() },
+        }
+    }
+}
+
+/// Whether a connection is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Wish {
+    /// It must be possible.
+    Required,
+    /// It may be possible. Whether it is does not matter.
+    Permitted,
+    /// It must not be possible.
+    Forbidden,
+}
+
+impl Wish {
+    /// All values.
+    pub const ALL: [Self; 3] = [Self::Required, Self::Permitted, Self::Forbidden];
+
+    /// Returns the name that reports use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Permitted => "permitted",
+            Self::Forbidden => "forbidden",
+        }
+    }
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Whether a difference fails the check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Mode {
+    /// Differences fail the check.
+    #[default]
+    Enforce,
+    /// Differences are reported, and do not change the exit code.
+    Monitor,
+}
+
+impl Mode {
+    /// All values.
+    pub const ALL: [Self; 2] = [Self::Enforce, Self::Monitor];
+
+    /// Returns the name that the tenants file uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Monitor => "monitor",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What the owners want of a connection, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// Whether the connection is wanted.
+    pub wish: Wish,
+    /// What says so, in a few words. Includes the place, if there is one.
+    pub why: String,
+    /// Place in the tenants file. `None` if no file says it.
+    pub at: Option<Place>,
+    /// Whether a difference fails the check.
+    pub mode: Mode,
+}

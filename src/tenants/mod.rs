@@ -1,0 +1,13 @@
+//! What the owners of a cluster want: its tenants, and who may reach whom.
+//!
+//! [`Tenants`] is what a tenants file says, or what the labels of namespaces say. [`Tenants::resolve`] compares it with
+//! a cluster: the result, [`Tenancy`], knows the namespaces of each tenant. [`Tenancy::intent`] says whether a
+//! connection is wanted. No packets are sent, and policies are not looked at.
+
+mod intent;
+mod tenancy;
+mod written;
+
+pub use intent::{Intent, Mode, Party, Wish};
+pub use tenancy::{Access, Target, Tenancy, Tenant};
+pub use written::{Tenants, well_known_key};
