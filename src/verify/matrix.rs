@@ -1,0 +1,97 @@
+//! What each tenant may and can send to each other.
+
+use std::collections::BTreeMap;
+
+use super::question::Question;
+use crate::policy::Decision;
+use crate::verdict::{CellResult, StepResult, Verdict};
+
+/// What is known about the connections from one tenant to another. The worst is the greatest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Nothing was asked.
+    NotAsked,
+    /// Everything is denied, as the policies promise and nobody minds.
+    Isolated,
+    /// Something is open, and everything is as wanted.
+    Open,
+    /// The specification leaves something undefined.
+    Undefined,
+    /// Something was not measured.
+    Inconclusive,
+    /// The policies say something else than what is wanted.
+    PolicyGap,
+    /// The policies allow something that was not delivered.
+    Blocked,
+    /// The policies deny something that was delivered.
+    Leak,
+}
+
+impl State {
+    /// All values, the best first.
+    pub const ALL: [Self; 8] = [
+        Self::NotAsked,
+        Self::Isolated,
+        Self::Open,
+        Self::Undefined,
+        Self::Inconclusive,
+        Self::PolicyGap,
+        Self::Blocked,
+        Self::Leak,
+    ];
+
+    /// Returns what a cell shows. `wanted` is what packets should do according to the owners.
+    fn of(cell: &CellResult) -> Self {
+        match &cell.verdict {
+            Verdict::Leak => return Self::Leak,
+            Verdict::Blocked | Verdict::Flaky => return Self::Blocked,
+            Verdict::Match | Verdict::Undefined | Verdict::Inconclusive(_) | Verdict::Skipped(_) => {}
+        }
+        if cell.contradicts(cell.intended) {
+            return Self::PolicyGap;
+        }
+        match (&cell.verdict, cell.expected.decision) {
+            (Verdict::Inconclusive(_), _) => Self::Inconclusive,
+            (Verdict::Skipped(_), _) => Self::NotAsked,
+            (_, Decision::Undefined) => Self::Undefined,
+            (_, Decision::Allow) => Self::Open,
+            (_, Decision::Deny) => Self::Isolated,
+        }
+    }
+}
+
+/// A tenant, or everything that belongs to none.
+pub type Party = Option<String>;
+
+/// The states of all ordered pairs of tenants about which something was asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Matrix {
+    /// By source and destination.
+    pub states: BTreeMap<(Party, Party), State>,
+}
+
+impl Matrix {
+    /// Collects the states of a check. The cells of the step are in the order of the questions.
+    pub(super) fn new(questions: &[Question], step: Option<&StepResult>) -> Self {
+        let mut states = BTreeMap::new();
+        let cells = step.map(|step| step.cells.as_slice()).unwrap_or_default();
+        for (question, cell) in questions.iter().zip(cells) {
+            let state = State::of(cell);
+            for from in parties(&question.from) {
+                for to in parties(&question.to) {
+                    let known = states.entry((from.clone(), to)).or_insert(state);
+                    *known = state.max(*known);
+                }
+            }
+        }
+        Self { states }
+    }
+}
+
+/// Returns the tenants of an end. A pod of a namespace that several tenants own counts for each of them.
+fn parties(tenants: &[String]) -> Vec<Party> {
+    match tenants {
+        [] => vec![None],
+        tenants => tenants.iter().cloned().map(Some).collect(),
+    }
+}

@@ -1,0 +1,14 @@
+//! Checks tenants of a cluster as it is: plans twins and questions, asks them with packets, and compares intent,
+//! expectation and observation.
+
+mod class;
+mod matrix;
+mod plan;
+mod ports;
+mod question;
+mod run;
+
+pub use matrix::{Matrix, Party, State};
+pub use plan::{Coverage, Error, Plan};
+pub use question::Question;
+pub use run::{Checked, check};

@@ -1,0 +1,71 @@
+//! The ports that are probed from one twin to another: those that the destination serves, those at which the policies or
+//! the intent change their mind, and some that nobody names.
+
+use std::collections::BTreeSet;
+
+use crate::policy::{Backends, Cluster, Connections, Pod, PortRange, Protocol};
+use crate::policy::Port;
+use crate::tenants::Tenancy;
+
+/// A port of a protocol.
+pub(super) type PortOf = (Protocol, Port);
+
+/// A port that hardly any policy or program names. Whoever is isolated is isolated there, too.
+const UNNAMED: u16 = 54_321;
+
+/// Ports that netproof's agents need for themselves: their API, canaries and sentinels.
+const RESERVED: std::ops::RangeInclusive<u16> = 15_119..=15_130;
+
+/// Greatest count of ports that come from the edges of one set of connections.
+const MOST_EDGES: usize = 16;
+
+/// Returns the ports that the members of a class serve: those that containers declare, and those to which Services lead.
+pub(super) fn served<'a>(members: impl Iterator<Item = &'a Pod>, cluster: &Cluster) -> BTreeSet<PortOf> {
+    let mut ports = BTreeSet::new();
+    for pod in members {
+        ports.extend(pod.ports.iter().map(|port| (port.protocol, port.port)));
+        for service in cluster.services.iter().filter(|service| service.namespace == pod.namespace) {
+            let selects = match &service.backends {
+                Backends::Selected(labels) => {
+                    labels.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+                }
+                Backends::Addresses(_) | Backends::Unknown => false,
+            };
+            let targets = service.ports.iter().filter(|_| selects);
+            let targets =
+                targets.filter_map(|port| Some((port.protocol, port.target.resolve(pod, port.protocol)?)));
+            ports.extend(targets);
+        }
+    }
+    ports
+}
+
+/// Returns the ports at the edges of what the policies allow between two ends, inside and outside.
+pub(super) fn edges(connections: &Connections) -> BTreeSet<PortOf> {
+    let mut ports = BTreeSet::new();
+    for protocol in Protocol::ALL {
+        for range in connections.ports(protocol).filter(|range| *range != PortRange::ALL) {
+            let before = Port::new(range.first().get() - 1);
+            let after = range.last().checked_add(1);
+            let all = [Some(range.first()), Some(range.last()), before, after];
+            ports.extend(all.into_iter().flatten().map(|port| (protocol, port)));
+        }
+    }
+    ports.into_iter().take(MOST_EDGES).collect()
+}
+
+/// Returns the ports that nobody names.
+pub(super) fn unnamed() -> impl Iterator<Item = PortOf> {
+    let port = Port::new(UNNAMED);
+    [Protocol::Tcp, Protocol::Udp].into_iter().filter_map(move |protocol| Some((protocol, port?)))
+}
+
+/// Returns the ports at the edges of what the tenants name.
+pub(super) fn of_intent(tenancy: &Tenancy) -> BTreeSet<PortOf> {
+    edges(tenancy.ports())
+}
+
+/// Returns whether an agent can listen on this port.
+pub(super) fn is_free((_, port): &PortOf) -> bool {
+    !RESERVED.contains(&port.get())
+}

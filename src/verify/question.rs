@@ -1,0 +1,49 @@
+//! Questions: one cell each, with what the owners want of it.
+
+use crate::plan::Cell;
+use crate::policy::Decision;
+use crate::tenants::{Intent, Mode, Wish};
+
+/// A cell that is probed, and what is wanted of it.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The cell.
+    pub cell: Cell,
+    /// What is wanted. `None` if nothing is said about it.
+    pub intent: Option<Intent>,
+    /// Tenants of the source. Empty if it belongs to none.
+    pub from: Vec<String>,
+    /// Tenants of the destination.
+    pub to: Vec<String>,
+}
+
+impl Question {
+    /// Returns what packets should do according to the owners. `None` if they do not care.
+    pub fn wanted(&self) -> Option<Decision> {
+        match self.intent.as_ref()?.wish {
+            Wish::Required => Some(Decision::Allow),
+            Wish::Permitted => None,
+            Wish::Forbidden => Some(Decision::Deny),
+        }
+    }
+
+    /// Returns whether a difference fails the check.
+    pub fn is_enforced(&self) -> bool {
+        self.intent.as_ref().is_none_or(|intent| intent.mode == Mode::Enforce)
+    }
+
+    /// Returns whether the ends belong to tenants and have none in common.
+    pub fn is_between_tenants(&self) -> bool {
+        !self.from.is_empty() && !self.to.is_empty() && !self.from.iter().any(|tenant| self.to.contains(tenant))
+    }
+
+    /// Returns the rank of the question: if not all can be asked, the lowest ranks are asked first.
+    pub(super) fn rank(&self) -> u8 {
+        match (self.intent.as_ref().map(|intent| intent.wish), self.is_between_tenants()) {
+            (Some(Wish::Forbidden), true) => 0,
+            (Some(Wish::Required), _) => 1,
+            (Some(Wish::Forbidden), false) => 2,
+            (Some(Wish::Permitted) | None, _) => 3,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Asks the questions of a plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::matrix::Matrix;
+use super::plan::Plan;
+use super::question::Question;
+use crate::backend::{Backend, Error, LostPod};
+use crate::observe::{Observed, Observer, Settings};
+use crate::plan::Questions;
+use crate::policy::Decision;
+use crate::verdict::{
+    CellResult, Environment, Outcome, RunResult, ScenarioFailure, ScenarioResult, StepResult,
+};
+
+/// Name of the check where reports of runs show the name of a scenario, and that of its only step.
+const NAMES: [&str; 2] = ["verify", "now"];
+
+/// What a check has found.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The cells, as one scenario with one step. In the order of the questions.
+    pub run: RunResult,
+    /// The same, without the cells of tenants that are only monitored.
+    enforced: RunResult,
+    /// Whether the intent forbids something, so that a pass has to rest on denials.
+    forbids: bool,
+    /// What tenants may and can do to each other.
+    pub matrix: Matrix,
+}
+
+impl Checked {
+    /// Returns the outcome. Cells of tenants that are only monitored do not matter.
+    pub fn outcome(&self) -> Outcome {
+        let counts = self.enforced.counts();
+        if self.enforced.scenarios.iter().any(|check| check.failure.is_some()) {
+            return self.enforced.outcome(&self.enforced.proof()).max(Outcome::Inconclusive);
+        }
+        // If nothing is forbidden, and the policies deny nothing, there is no denial to prove.
+        let is_open = !self.forbids && counts.denials == 0;
+        let is_known = self.enforced.environment.unmodelled.iter().all(|kind| kind.is_accepted);
+        match is_open && is_known && !self.run.interrupted {
+            true => counts.outcome(None),
+            false => self.enforced.outcome(&self.enforced.proof()),
+        }
+    }
+}
+
+/// Asks the questions of a plan. `interrupted` becomes true when the check should end early.
+pub async fn check<B: Backend>(
+    plan: &Plan,
+    settings: &Settings,
+    mut backend: B,
+    environment: Environment,
+    mut interrupted: watch::Receiver<bool>,
+) -> Checked {
+    let start = Instant::now();
+    let asked = tokio::select! {
+        biased;
+        _ = interrupted.wait_for(|interrupted| *interrupted) => None,
+        asked = ask(plan, settings, &mut backend) => Some(asked),
+    };
+    backend.stop().await;
+    let is_interrupted = asked.is_none();
+    let asked = asked.unwrap_or_default();
+    let scenario = asked.into_scenario(&plan.questions, start.elapsed());
+    let matrix = Matrix::new(&plan.questions, scenario.steps.first());
+    let result = |scenario: ScenarioResult| RunResult {
+        scenarios: vec![scenario],
+        requested: 1,
+        interrupted: is_interrupted,
+        stopped: false,
+        unfinished: Vec::new(),
+        environment: environment.clone(),
+        profiles: Vec::new(),
+        requested_share: settings.leak_share,
+        took: start.elapsed(),
+    };
+    let enforced = result(only_enforced(scenario.clone(), &plan.questions));
+    let forbids = plan.questions.iter().any(|question| question.wanted() == Some(Decision::Deny));
+    Checked { run: result(scenario), enforced, forbids, matrix }
+}
+
+/// What the questions have shown.
+#[derive(Default)]
+struct Asked {
+    observed: Option<Observed>,
+    cells: Vec<CellResult>,
+    failure: Option<Error>,
+    lost: Vec<LostPod>,
+    start: Duration,
+    timeout: Duration,
+}
+
+async fn ask(plan: &Plan, settings: &Settings, backend: &mut impl Backend) -> Asked {
+    let cells = plan.cells();
+    let mut observer = Observer::new(plan.world.clone(), Questions::These(&cells), settings, backend);
+    let mut asked = Asked::default();
+    match observer.start().await {
+        Ok(took) => asked.start = took,
+        Err(error) => return Asked { failure: Some(error), ..asked },
+    }
+    let mut observed = observer.observe_unchanged().await;
+    asked.cells = std::mem::take(&mut observed.cells).into_iter().map(|finding| finding.result).collect();
+    // What was changed meanwhile is what the packets followed.
+    asked.failure = observer.check_intact().await.err();
+    observer.look_back(&mut [asked.cells.as_mut_slice()]).await;
+    asked.timeout = observer.calibrated;
+    asked.observed = Some(observed);
+    asked.lost = observer.backend.lost_pods();
+    asked
+}
+
+impl Asked {
+    /// Returns the answers as one scenario with one step.
+    fn into_scenario(self, questions: &[Question], took: Duration) -> ScenarioResult {
+        let [name, step] = NAMES.map(str::to_owned);
+        let lost = self.lost.iter().map(|pod| format!("probe pod {} was lost ({})", pod.name, pod.why));
+        let failure = self.failure.map(|error| ScenarioFailure {
+            everywhere: matches!(error, Error::Unavailable(_)),
+            message: error.to_string(),
+        });
+        let with_wish = |(cell, question): (CellResult, &Question)| CellResult { intended: question.wanted(), ..cell };
+        let cells: Vec<_> = self.cells.into_iter().zip(questions).map(with_wish).collect();
+        let step = self.observed.map(|observed| StepResult {
+            name: step,
+            spec_rules: BTreeSet::new(),
+            cells,
+            new_pods: observed.new_pods,
+            open_connections: Vec::new(),
+            handed_over: Duration::ZERO,
+            rounds: observed.rounds,
+            loss: observed.loss,
+            took,
+        });
+        ScenarioResult {
+            name,
+            description: String::new(),
+            file: "".into(),
+            demonstrates: None,
+            ignored: BTreeMap::new(),
+            steps: step.into_iter().collect(),
+            failure,
+            start: self.start,
+            timeout: self.timeout,
+            took,
+            repetitions: None,
+            required: BTreeSet::new(),
+            warnings: lost.collect(),
+        }
+    }
+}
+
+/// Removes the cells of tenants that are only monitored.
+fn only_enforced(mut scenario: ScenarioResult, questions: &[Question]) -> ScenarioResult {
+    for step in &mut scenario.steps {
+        let mut questions = questions.iter();
+        step.cells.retain(|_| questions.next().is_none_or(Question::is_enforced));
+    }
+    scenario
+}
