@@ -24,7 +24,9 @@ mod run_options;
 mod select;
 mod selftest;
 mod site;
+mod timing;
 mod value;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -67,6 +69,7 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
+    Verify(Box<verify::VerifyArgs>),
     Compare(compare::CompareArgs),
     Expect(expect::ExpectArgs),
     Selftest(selftest::SelftestArgs),
@@ -116,6 +119,7 @@ pub fn command() -> clap::Command {
 fn execute(command: Command, everything: bool) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => run::run(&args, everything),
+        Command::Verify(args) => verify::verify(&args, everything),
         Command::Compare(args) => compare::compare(&args, everything),
         Command::Expect(args) => expect::expect(&args),
         Command::Selftest(args) => selftest::selftest(&args),

@@ -11,6 +11,7 @@ use super::backend_kind::BackendKind;
 use super::cluster::ClusterOptions;
 use super::conclusion::Conclusion;
 use super::profile::ProfileOptions;
+use super::timing::TimingOptions;
 use super::{Format, output, value};
 use crate::backend::cluster::Cluster;
 use crate::backend::lab::{self, Entered};
@@ -39,33 +40,12 @@ pub(super) struct RunOptions {
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     pub(super) output: Format,
 
-    /// How long after a change packets may differ from the policies
-    /// [default: 400ms in the lab, 15s on a cluster]
-    #[arg(long, value_name = "TIME", value_parser = value::duration)]
-    settle: Option<Duration>,
-
-    /// The shortest time to wait for an answer [default: 80ms]
-    #[arg(long, value_name = "TIME", value_parser = value::duration)]
-    min_timeout: Option<Duration>,
-
-    /// How long to wait for late arrivals after the last denied probe. It is at least twice the time to wait
-    /// for an answer [default: 300ms in the lab, 2s on a cluster]
-    #[arg(long, value_name = "TIME", value_parser = value::duration)]
-    linger: Option<Duration>,
-
-    /// Detect a leak of this share of the connections with a probability of 95 %, for every node, set of
-    /// policies and direction. A smaller share needs more probes. A run that cannot send them all is
-    /// inconclusive. Without this option, a run tries to detect 10%, and reports the share that it can detect
-    #[arg(long, value_name = "SHARE", value_parser = value::share)]
-    confidence: Option<f64>,
+    #[command(flatten)]
+    timing: TimingOptions,
 
     /// Fail if the environment lacks one of these capabilities, instead of skipping cells
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
     require: Vec<Capability>,
-
-    /// The longest time to wait for an answer [default: 1s]
-    #[arg(long, value_name = "TIME", value_parser = value::duration)]
-    max_timeout: Option<Duration>,
 
     /// How many scenarios to run at the same time
     /// [default: four per processor in the lab; on a cluster, one per processor of the nodes, from 3 to 8]
@@ -113,19 +93,8 @@ impl RunOptions {
 
     /// Returns these settings, changed by the options.
     fn settings(&self, default: &observe::Settings, parallel: usize) -> anyhow::Result<Settings> {
-        let observe = observe::Settings {
-            settle: self.settle.unwrap_or(default.settle),
-            shortest_timeout: self.min_timeout.unwrap_or(default.shortest_timeout),
-            longest_timeout: self.max_timeout.unwrap_or(default.longest_timeout),
-            linger: self.linger.unwrap_or(default.linger),
-            leak_share: self.confidence,
-            limits: Limits { enforce: self.enforce_within, admit: self.admit_within },
-            ..*default
-        };
-        let (shortest, longest) = (observe.shortest_timeout, observe.longest_timeout);
-        if shortest > longest {
-            anyhow::bail!("--min-timeout {shortest:?} is longer than --max-timeout {longest:?}");
-        }
+        let limits = Limits { enforce: self.enforce_within, admit: self.admit_within };
+        let observe = observe::Settings { limits, ..self.timing.settings(default)? };
         Ok(Settings {
             observe,
             required: self.require.iter().copied().collect(),
@@ -216,27 +185,4 @@ pub(super) fn environment(cluster: &Cluster, profiles: &[Profile]) -> Environmen
 /// Returns the count of processors that the program may use.
 pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_help_names_the_defaults_of_the_settings() {
-        let (lab, cluster) = (observe::Settings::lab(), observe::Settings::cluster());
-        let help = RunOptions::augment_args(clap::Command::new("netproof")).render_long_help().to_string();
-        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        let both = |name: &str, lab: Duration, cluster: Duration| {
-            format!("{name} [default: {lab:?} in the lab, {cluster:?} on a cluster]")
-        };
-        for shown in [
-            both("from the policies", lab.settle, cluster.settle),
-            both("for an answer", lab.linger, cluster.linger),
-            format!("The shortest time to wait for an answer [default: {:?}]", lab.shortest_timeout),
-            format!("The longest time to wait for an answer [default: {:?}]", lab.longest_timeout),
-        ] {
-            assert!(help.contains(&shown), "{shown}: {help}");
-        }
-    }
 }

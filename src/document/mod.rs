@@ -17,6 +17,7 @@ mod scenario;
 mod scenario_list;
 mod selftest;
 mod time;
+mod verify;
 
 pub use cell::{Cell, CellDeviation, Observation, Problem, Reason, Verdict};
 pub use comparison::{
@@ -31,6 +32,7 @@ pub use scenario::{Fate, OpenConnection, Scenario, Step};
 pub use scenario_list::{Deciding, ListedRule, ListedScenario, ScenarioListDocument};
 pub use selftest::{FaultTrial, SelfTestDocument, TriedFault};
 pub use time::{Latency, Millis, Quantiles, RunLatency, StepTimes};
+pub use verify::{Blame, Difference as TenantDifference, Tenant, TenantPair, VerifyDocument};
 
 pub use crate::fuzz::{Differs, Tally};
 pub use crate::policy::{Decision, Direction, IpFamily};
@@ -78,6 +80,8 @@ fixed! {
     FuzzKind::FuzzResult = "FuzzResult";
     /// Kind of a [`ScenarioListDocument`].
     ListKind::ScenarioList = "ScenarioList";
+    /// Kind of a [`VerifyDocument`].
+    VerifyKind::VerifyResult = "VerifyResult";
     /// Kind of an [`ExpectationDocument`].
     ExpectationKind::ExpectedMatrix = "ExpectedMatrix";
 }

@@ -15,6 +15,7 @@ mod page;
 mod selftest;
 pub(crate) mod style;
 mod terminal;
+mod verify;
 mod view;
 
 pub use compare::comparison;
@@ -26,5 +27,6 @@ pub use junit::junit;
 pub use lists::{list, profiles, scenarios_table};
 pub use selftest::{selftest, selftest_markdown};
 pub use terminal::terminal;
+pub use verify::verify;
 pub(crate) use view::all_problems as problems;
 pub use view::profile_warnings;

@@ -5,8 +5,9 @@ use std::fmt::{Display, Write};
 use anstyle::Style;
 
 use super::escape::{Plain, shown};
-use super::style::{FAINT, paint};
-use crate::document::{Cell, IpFamily};
+use super::style::{FAINT, UNSURE, count, paint, thousands};
+use super::view;
+use crate::document::{Cell, IpFamily, RunDocument};
 
 /// Greatest count of lines of a list, unless everything is shown.
 pub(super) const LINES: usize = 12;
@@ -70,6 +71,41 @@ impl Page {
     /// Adds an empty line and a text of whole lines.
     pub(super) fn block(&mut self, text: &str) {
         let _ = write!(self.text, "\n{text}");
+    }
+
+    /// Shows how much the proved denials prove.
+    pub(super) fn proof(&mut self, run: &RunDocument) {
+        let proof = &run.proof;
+        let Some(share) = proof.detectable_share else { return };
+        let mut text = format!(
+            "each denial rests on at least {}, each node, set of policies and direction on at least {}: a leak of {} of \
+             the connections would have shown with 95 %",
+            count(proof.fewest_per_denial as usize, "dropped probe", "dropped probes"),
+            thousands(proof.fewest_per_enforcement_point as usize),
+            view::percent(share)
+        );
+        if proof.untold_enforcement_points > 0 {
+            let untold = thousands(proof.untold_enforcement_points);
+            let points = thousands(proof.enforcement_points);
+            text.push_str(&format!(
+                "; {untold} of these {points} deny nothing alone, and are proved together with the other direction"
+            ));
+        }
+        self.line(paint(FAINT, text));
+    }
+
+    /// Shows the facts of the environment, and what speaks against trust in the result.
+    pub(super) fn surroundings(&mut self, run: &RunDocument) {
+        for (name, value) in &run.facts {
+            self.line(paint(FAINT, Plain(format!("{name}: {value}"))));
+        }
+        for kind in &run.unmodelled {
+            self.line(paint(UNSURE, Plain(view::unmodelled(kind))));
+        }
+        let warnings = run.warnings.iter().cloned().chain(view::scenario_warnings(run));
+        for warning in warnings.chain(view::profile_warnings(run)) {
+            self.line(paint(UNSURE, Plain(format!("warning: {warning}"))));
+        }
     }
 
     fn most(&self, lines: usize) -> usize {

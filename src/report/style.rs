@@ -66,6 +66,11 @@ impl Table {
         Self(Builder::from_iter([headings]))
     }
 
+    /// Returns a table with any number of columns.
+    pub(super) fn of(headings: impl IntoIterator<Item = String>) -> Self {
+        Self(Builder::from_iter([headings.into_iter().collect::<Vec<_>>()]))
+    }
+
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.0.push_record(cells);
     }

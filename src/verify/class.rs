@@ -39,7 +39,8 @@ pub(super) fn classes(
     let can_have_twin = |pod: &Pod| !pod.ended && !pod.host_network && is_wanted(pod);
     for (index, pod) in cluster.pods.iter().enumerate().filter(|(_, pod)| can_have_twin(pod)) {
         let Some(node) = &pod.node else { continue };
-        let key = (pod.namespace.clone(), node.clone(), matched(&selectors, &pod.labels), names_of_ports(pod));
+        let key =
+            (pod.namespace.clone(), node.clone(), matched(&selectors, &pod.labels), names_of_ports(pod));
         let class = classes.entry(key).or_insert_with(|| Class {
             name: workloads.get(&index).unwrap_or(&pod.name).clone(),
             namespace: pod.namespace.clone(),

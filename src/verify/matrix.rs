@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::question::Question;
 use crate::policy::Decision;
 use crate::verdict::{CellResult, StepResult, Verdict};
 
 /// What is known about the connections from one tenant to another. The worst is the greatest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum State {
     /// Nothing was asked.
     NotAsked,
@@ -28,18 +31,6 @@ pub enum State {
 }
 
 impl State {
-    /// All values, the best first.
-    pub const ALL: [Self; 8] = [
-        Self::NotAsked,
-        Self::Isolated,
-        Self::Open,
-        Self::Undefined,
-        Self::Inconclusive,
-        Self::PolicyGap,
-        Self::Blocked,
-        Self::Leak,
-    ];
-
     /// Returns what a cell shows. `wanted` is what packets should do according to the owners.
     fn of(cell: &CellResult) -> Self {
         match &cell.verdict {

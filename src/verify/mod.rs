@@ -3,12 +3,14 @@
 
 mod class;
 mod matrix;
+mod place;
 mod plan;
 mod ports;
 mod question;
 mod run;
 
 pub use matrix::{Matrix, Party, State};
+pub use place::place;
 pub use plan::{Coverage, Error, Plan};
 pub use question::Question;
 pub use run::{Checked, check};

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::class::{Class, classes, twin};
 use super::ports::{PortOf, edges, is_free, of_intent, served, unnamed};
 use super::question::Question;
@@ -23,7 +25,8 @@ pub struct Plan {
 }
 
 /// How much of what could be asked is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Coverage {
     /// Count of running pods for which twins stand.
     pub pods: usize,
@@ -104,7 +107,8 @@ fn families(cluster: &Cluster) -> Vec<IpFamily> {
 /// Removes the questions of the highest ranks until at most `most` remain, evenly from all pairs. Returns how many were
 /// removed.
 fn cut(questions: &mut Vec<Question>, most: Option<usize>) -> usize {
-    let Some(excess) = most.and_then(|most| questions.len().checked_sub(most)).filter(|excess| *excess > 0) else {
+    let Some(excess) = most.and_then(|most| questions.len().checked_sub(most)).filter(|excess| *excess > 0)
+    else {
         return 0;
     };
     let mut of_pair = BTreeMap::<(EndpointName, EndpointName), usize>::new();
@@ -171,9 +175,13 @@ impl Twins {
         let ids: Vec<PodId> = engine.pods().map(|(id, _)| id).skip(first).collect();
         let mut reach = engine.reach();
         let of_intent = of_intent(tenancy);
-        let served: Vec<BTreeSet<PortOf>> = self.list.iter().map(|(class, _)| {
-            served(class.members.iter().filter_map(|member| cluster.pods.get(*member)), cluster)
-        }).collect();
+        let served: Vec<BTreeSet<PortOf>> = self
+            .list
+            .iter()
+            .map(|(class, _)| {
+                served(class.members.iter().filter_map(|member| cluster.pods.get(*member)), cluster)
+            })
+            .collect();
         let (mut questions, mut pairs) = (Vec::new(), 0);
         for (source, from) in self.list.iter().zip(&ids) {
             for ((target, to), served) in self.list.iter().zip(&ids).zip(&served) {
@@ -201,7 +209,11 @@ impl Twins {
                     }));
                 }
                 // Nothing is wanted of pods of no tenant among themselves.
-                if questions.iter().skip(before).all(|question| question.from.is_empty() && question.to.is_empty()) {
+                if questions
+                    .iter()
+                    .skip(before)
+                    .all(|question| question.from.is_empty() && question.to.is_empty())
+                {
                     questions.truncate(before);
                 } else {
                     pairs += 1;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::policy::{Backends, Cluster, Connections, Pod, PortRange, Protocol};
 use crate::policy::Port;
+use crate::policy::{Backends, Cluster, Connections, Pod, PortRange, Protocol};
 use crate::tenants::Tenancy;
 
 /// A port of a protocol.

@@ -34,7 +34,9 @@ impl Question {
 
     /// Returns whether the ends belong to tenants and have none in common.
     pub fn is_between_tenants(&self) -> bool {
-        !self.from.is_empty() && !self.to.is_empty() && !self.from.iter().any(|tenant| self.to.contains(tenant))
+        !self.from.is_empty()
+            && !self.to.is_empty()
+            && !self.from.iter().any(|tenant| self.to.contains(tenant))
     }
 
     /// Returns the rank of the question: if not all can be asked, the lowest ranks are asked first.

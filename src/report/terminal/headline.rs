@@ -23,18 +23,9 @@ impl Report<'_> {
         if run.stopped {
             self.page.line(paint(UNSURE, Plain(left_out(run))));
         }
-        self.proof();
+        self.page.proof(run);
         self.aside();
-        for (name, value) in &run.facts {
-            self.page.line(paint(FAINT, Plain(format!("{name}: {value}"))));
-        }
-        for kind in &run.unmodelled {
-            self.page.line(paint(UNSURE, Plain(view::unmodelled(kind))));
-        }
-        let warnings = run.warnings.iter().cloned().chain(view::scenario_warnings(run));
-        for warning in warnings.chain(view::profile_warnings(run)) {
-            self.page.line(paint(UNSURE, Plain(format!("warning: {warning}"))));
-        }
+        self.page.surroundings(run);
     }
 
     /// Shows the verdict, and how much it covers.
@@ -56,27 +47,6 @@ impl Report<'_> {
             Outcome::Fail => ("FAIL", BAD, wrong(self.run), judged),
         };
         self.page.line(format!("{}  {}: {rest} {scope}", paint(style, word), paint(STRONG, what)));
-    }
-
-    /// Shows how much the proved denials prove.
-    fn proof(&mut self) {
-        let proof = &self.run.proof;
-        let Some(share) = proof.detectable_share else { return };
-        let mut text = format!(
-            "each denial rests on at least {}, each node, set of policies and direction on at least {}: a leak of {} of \
-             the connections would have shown with 95 %",
-            count(proof.fewest_per_denial as usize, "dropped probe", "dropped probes"),
-            thousands(proof.fewest_per_enforcement_point as usize),
-            view::percent(share)
-        );
-        if proof.untold_enforcement_points > 0 {
-            let untold = thousands(proof.untold_enforcement_points);
-            let points = thousands(proof.enforcement_points);
-            text.push_str(&format!(
-                "; {untold} of these {points} deny nothing alone, and are proved together with the other direction"
-            ));
-        }
-        self.page.line(paint(FAINT, text));
     }
 
     /// Shows what was observed and decides nothing.

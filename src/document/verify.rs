@@ -1,0 +1,157 @@
+//! The result of a check of tenants.
+
+#![expect(missing_docs, reason = "docs/json.md documents the fields")]
+
+use serde::{Deserialize, Serialize};
+
+use super::{ApiVersion, Cell, RunDocument, VerifyKind, names, texts};
+use crate::policy::Decision;
+use crate::tenants::{Intent, Tenancy};
+use crate::verdict::Outcome;
+use crate::verify::{Checked, Coverage, Plan, Question, State};
+
+names! {
+    /// What is wrong: the policies, or the network.
+    Blame {
+        /// The network does something else than the policies promise.
+        EnforcementGap = "enforcementGap",
+        /// The policies promise something else than the owners want.
+        PolicyGap = "policyGap",
+    }
+}
+
+/// The result of a check of tenants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifyDocument {
+    pub api_version: ApiVersion,
+    pub kind: VerifyKind,
+    pub version: Option<String>,
+    pub outcome: Outcome,
+    pub exit_code: u8,
+    pub tenants: Vec<Tenant>,
+    pub co_owned: Vec<String>,
+    pub coverage: Coverage,
+    pub matrix: Vec<TenantPair>,
+    pub differences: Vec<Difference>,
+    /// The cells, as one scenario with one step.
+    pub run: RunDocument,
+}
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tenant {
+    pub name: String,
+    pub namespaces: Vec<String>,
+    pub ingress: String,
+    pub egress: String,
+    pub mode: String,
+}
+
+/// What one tenant can do to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantPair {
+    /// `None` stands for everything that belongs to no tenant.
+    pub from: Option<String>,
+    pub to: Option<String>,
+    pub state: State,
+}
+
+/// A connection about which intent, policies and packets disagree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Difference {
+    pub blame: Blame,
+    /// Whether it does not change the exit code, because its tenants are only monitored.
+    pub monitored: bool,
+    pub from_tenants: Vec<String>,
+    pub to_tenants: Vec<String>,
+    /// What the owners want of the connection: `required`, `permitted` or `forbidden`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wish: Option<String>,
+    /// What says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    #[serde(flatten)]
+    pub cell: Cell,
+}
+
+impl Difference {
+    /// Returns whether something gets through, or may get through, that must not.
+    pub fn is_open(&self) -> bool {
+        match self.blame {
+            Blame::EnforcementGap => self.cell.verdict == super::Verdict::Leak,
+            Blame::PolicyGap => self.cell.intended == Some(Decision::Deny),
+        }
+    }
+}
+
+impl VerifyDocument {
+    /// Describes the result of a plan's check.
+    pub fn new(plan: &Plan, tenancy: &Tenancy, checked: &Checked) -> Self {
+        let mut run = RunDocument::from(&checked.run);
+        let outcome = checked.outcome();
+        let exit_code = outcome.exit_code_unless(run.interrupted);
+        (run.outcome, run.exit_code) = (outcome, exit_code);
+        let pairs = checked.matrix.states.iter();
+        let pairs =
+            pairs.map(|((from, to), state)| TenantPair { from: from.clone(), to: to.clone(), state: *state });
+        Self {
+            api_version: ApiVersion::V1Alpha1,
+            kind: VerifyKind::VerifyResult,
+            version: run.version.clone(),
+            outcome,
+            exit_code,
+            tenants: tenancy.tenants().iter().map(Tenant::from).collect(),
+            co_owned: texts(tenancy.co_owned()),
+            coverage: plan.coverage,
+            matrix: pairs.collect(),
+            differences: run
+                .cells()
+                .zip(&plan.questions)
+                .flat_map(|(cell, question)| differences(cell, question))
+                .collect(),
+            run,
+        }
+    }
+}
+
+impl From<&crate::tenants::Tenant> for Tenant {
+    fn from(tenant: &crate::tenants::Tenant) -> Self {
+        Self {
+            name: tenant.name.clone(),
+            namespaces: tenant.namespaces.iter().cloned().collect(),
+            ingress: tenant.ingress.to_string(),
+            egress: tenant.egress.to_string(),
+            mode: tenant.mode.to_string(),
+        }
+    }
+}
+
+/// Returns the differences of a cell: the network may be wrong, the policies, or both.
+fn differences(cell: &Cell, question: &Question) -> Vec<Difference> {
+    let is_wrong = match cell.verdict {
+        super::Verdict::Leak | super::Verdict::Blocked | super::Verdict::Flaky => true,
+        super::Verdict::Match
+        | super::Verdict::Undefined
+        | super::Verdict::Skipped
+        | super::Verdict::Inconclusive => false,
+    };
+    let has_gap = cell.has(super::Problem::PolicyGap);
+    let blames = [(is_wrong, Blame::EnforcementGap), (has_gap, Blame::PolicyGap)];
+    let blames = blames.into_iter().filter(|(is_it, _)| *is_it);
+    let difference = |(_, blame)| {
+        let intent: Option<&Intent> = question.intent.as_ref();
+        Difference {
+            blame,
+            monitored: !question.is_enforced(),
+            from_tenants: question.from.clone(),
+            to_tenants: question.to.clone(),
+            wish: intent.map(|intent| intent.wish.to_string()),
+            why: intent.map(|intent| intent.why.clone()),
+            cell: cell.clone(),
+        }
+    };
+    blames.map(difference).collect()
+}

@@ -1,0 +1,204 @@
+//! The report of a check of tenants.
+
+use anstyle::Style;
+
+use super::escape::{Plain, lines, shown};
+use super::page::{LINES, Page, Row};
+use super::style::{BAD, FAINT, GOOD, STRONG, Table, UNSURE, count, duration, join, paint, thousands};
+use super::view;
+use crate::document::{Blame, Outcome, Problem, TenantDifference as Difference, TenantPair, VerifyDocument};
+use crate::verify::State;
+
+/// Returns the report of a check. `everything` shows all differences, and every matrix.
+pub fn verify(document: &VerifyDocument, everything: bool) -> String {
+    let mut report = Report { page: Page::new(everything), document };
+    report.verdict();
+    report.matrix();
+    report.differences();
+    report.rest();
+    report.page.text
+}
+
+struct Report<'a> {
+    page: Page,
+    document: &'a VerifyDocument,
+}
+
+/// A kind of differences.
+struct Section {
+    title: &'static str,
+    explanation: &'static str,
+    has: fn(&Difference) -> bool,
+}
+
+const SECTIONS: [Section; 4] = [
+    Section {
+        title: "Leaks",
+        explanation: "enforcement gap: denied by the policies, delivered anyway. Fix the network, at the nodes shown",
+        has: |it| it.blame == Blame::EnforcementGap && it.is_open(),
+    },
+    Section {
+        title: "Blocked",
+        explanation: "enforcement gap: allowed by the policies, not delivered. Fix the network, at the nodes shown",
+        has: |it| it.blame == Blame::EnforcementGap && !it.is_open(),
+    },
+    Section {
+        title: "Open by policy",
+        explanation: "policy gap: must not be reached, and the policies allow it. Fix the policies",
+        has: |it| it.blame == Blame::PolicyGap && it.is_open(),
+    },
+    Section {
+        title: "Closed by policy",
+        explanation: "policy gap: must be reached, and the policies deny it. Fix the policies",
+        has: |it| it.blame == Blame::PolicyGap && !it.is_open(),
+    },
+];
+
+impl Report<'_> {
+    fn verdict(&mut self) {
+        let VerifyDocument { outcome, coverage, differences, tenants, run, .. } = self.document;
+        let enforced = || differences.iter().filter(|it| !it.monitored);
+        let (word, style) = match outcome {
+            Outcome::Pass => ("ISOLATED", GOOD),
+            Outcome::Inconclusive | Outcome::Skipped => ("INCONCLUSIVE", UNSURE),
+            Outcome::Fail if enforced().any(Difference::is_open) => ("NOT ISOLATED", BAD),
+            Outcome::Fail => ("BLOCKED", BAD),
+        };
+        let what = match outcome {
+            Outcome::Pass => "what is forbidden is denied, and what is required is delivered".to_owned(),
+            Outcome::Fail => {
+                let number = |section: &Section| enforced().filter(|it| (section.has)(it)).count();
+                let [leaks, blocked, open, closed] = SECTIONS.each_ref().map(number);
+                join([
+                    (leaks, "leak", "leaks"),
+                    (blocked, "blocked", "blocked"),
+                    (open, "connection open by policy", "connections open by policy"),
+                    (closed, "connection closed by policy", "connections closed by policy"),
+                ])
+            }
+            Outcome::Inconclusive | Outcome::Skipped => self.unsure(),
+        };
+        let scope = format!(
+            "{} as {}, {} in {} ({})",
+            count(tenants.len(), "tenant", "tenants"),
+            count(coverage.twins, "probe pod", "probe pods"),
+            count(run.counts.judged, "connection judged", "connections judged"),
+            duration(run.took_ms),
+            Plain(&run.backend),
+        );
+        self.page.line(format!("{}  {}: {scope}", paint(style, word), paint(STRONG, what)));
+        self.page.proof(run);
+        let monitored = differences.iter().filter(|it| it.monitored).count();
+        if monitored > 0 {
+            let text = count(monitored, "difference", "differences");
+            self.page.line(paint(UNSURE, format!("{text} at tenants that are only monitored: not counted")));
+        }
+        if coverage.left_out > 0 {
+            let (out, all) = (coverage.left_out, coverage.left_out + coverage.asked);
+            self.page.line(paint(
+                UNSURE,
+                format!("left out by --max-probes: {} of {} probes", thousands(out), thousands(all)),
+            ));
+        }
+        self.page.surroundings(run);
+    }
+
+    /// Returns why the check proves too little.
+    fn unsure(&self) -> String {
+        let run = &self.document.run;
+        let failure = run.scenarios.iter().find_map(|scenario| scenario.failure.clone());
+        let what = join([
+            (run.counts.inconclusive, "connection not measured", "connections not measured"),
+            (run.unaccepted().count(), "kind of objects not modelled", "kinds of objects not modelled"),
+        ]);
+        match failure {
+            Some(failure) => lines(&failure),
+            None if run.interrupted => "interrupted".to_owned(),
+            None if !what.is_empty() => what,
+            None => view::less_proved(&run.proof).unwrap_or_else(|| view::NO_DENIAL.to_owned()),
+        }
+    }
+
+    /// Shows what tenants can do to each other.
+    fn matrix(&mut self) {
+        let VerifyDocument { tenants, matrix, .. } = self.document;
+        let mut parties: Vec<Option<&str>> = tenants.iter().map(|it| Some(it.name.as_str())).collect();
+        if matrix.iter().any(|pair| pair.from.is_none() || pair.to.is_none()) {
+            parties.push(None);
+        }
+        let name = |party: &Option<&str>| party.map_or_else(|| "others".to_owned(), shown);
+        let state = |from: Option<&str>, to: Option<&str>| {
+            let is_it = |pair: &&TenantPair| pair.from.as_deref() == from && pair.to.as_deref() == to;
+            matrix.iter().find(is_it).map_or(State::NotAsked, |pair| pair.state)
+        };
+        let mut table = Table::of(std::iter::once("from ↓  to →".to_owned()).chain(parties.iter().map(name)));
+        for from in &parties {
+            let row = parties.iter().map(|to| word(state(*from, *to)));
+            table.row(std::iter::once(name(from)).chain(row));
+        }
+        self.page.block(&table.lines([]));
+    }
+
+    fn differences(&mut self) {
+        for section in &SECTIONS {
+            let all: Vec<_> = self.document.differences.iter().filter(|it| (section.has)(it)).collect();
+            if all.is_empty() {
+                continue;
+            }
+            let style = if all.iter().all(|it| it.monitored) { UNSURE } else { BAD };
+            self.page.title(style, section.title, paint(FAINT, section.explanation));
+            self.page.cells(all.into_iter().map(row), true, LINES);
+        }
+    }
+
+    fn rest(&mut self) {
+        let run = &self.document.run;
+        let unmeasured = run.cells().filter(|cell| cell.has(Problem::Inconclusive));
+        let rows: Vec<_> = unmeasured
+            .map(|cell| Row::new(cell, String::new(), view::reason(Problem::Inconclusive, cell)))
+            .collect();
+        if !rows.is_empty() {
+            self.page.title(UNSURE, "Not measured", paint(FAINT, "inconclusive"));
+            self.page.cells(rows, true, LINES);
+        }
+        if self.page.everything {
+            for (_, step) in run.steps() {
+                self.page.text.push('\n');
+                self.page.text.push_str(&super::matrix::matrices(step));
+            }
+            self.page.line(paint(FAINT, super::matrix::LEGEND));
+        }
+    }
+}
+
+fn row(difference: &Difference) -> Row<'_> {
+    let Difference { cell, blame, why, monitored, .. } = difference;
+    let problem = match blame {
+        Blame::EnforcementGap if difference.is_open() => Problem::Leak,
+        Blame::EnforcementGap => Problem::Blocked,
+        Blame::PolicyGap => Problem::PolicyGap,
+    };
+    let nodes = match (&cell.from_node, &cell.to_node) {
+        (Some(from), Some(to)) if *blame == Blame::EnforcementGap => format!(" ({from} → {to})"),
+        _ => String::new(),
+    };
+    let monitored = if *monitored { " (only monitored)" } else { "" };
+    let what = format!("{}{nodes}{monitored}", view::finding(problem, cell));
+    let intent = why.as_ref().map(|why| format!("; wanted: {why}")).unwrap_or_default();
+    Row::new(cell, what, format!("{}{intent}", view::reasons(cell)))
+}
+
+/// Returns the word for a state, painted.
+fn word(state: State) -> String {
+    let (word, style): (_, Style) = match state {
+        State::NotAsked => ("·", FAINT),
+        State::Isolated => ("isolated", GOOD),
+        State::Open => ("open", GOOD),
+        State::Undefined => ("undefined", UNSURE),
+        State::Inconclusive => ("?", UNSURE),
+        State::PolicyGap => ("POLICY GAP", BAD),
+        State::Blocked => ("BLOCKED", BAD),
+        State::Leak => ("LEAK", BAD),
+    };
+    paint(style, word)
+}
