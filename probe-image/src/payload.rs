@@ -91,6 +91,7 @@ pub(crate) fn transport_byte(transport: Transport) -> u8 {
         Transport::Sctp => 3,
         Transport::DnsUdp => 4,
         Transport::DnsTcp => 5,
+        Transport::Handshake => 6,
     }
 }
 

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 /// Version of the probes between agents, and of this API. Agents of different versions do not understand each other's
 /// probes, so a run refuses to begin with them.
-pub const WIRE_VERSION: u32 = 3;
+pub const WIRE_VERSION: u32 = 4;
 
 /// Environment variable with the token. It is not an argument, because other programs can read arguments. All agents
 /// of a run derive the key that signs their probes from it.
@@ -65,13 +65,15 @@ pub enum Transport {
     DnsUdp,
     /// A DNS query over a TCP connection.
     DnsTcp,
+    /// A TCP connection on which nothing is sent, for destinations that are no agents. Nobody listens for it.
+    Handshake,
 }
 
 impl Transport {
     /// Returns whether a connection is opened before the first message.
     pub fn is_stream(self) -> bool {
         match self {
-            Self::Tcp | Self::Sctp | Self::DnsTcp => true,
+            Self::Tcp | Self::Sctp | Self::DnsTcp | Self::Handshake => true,
             Self::Udp | Self::DnsUdp => false,
         }
     }
@@ -111,7 +113,7 @@ impl Capabilities {
     /// TCP and UDP. A socket that the agent did not report is missing.
     pub fn missing(&self, transport: Transport, family: Family) -> Option<&str> {
         let carrier = match transport {
-            Transport::Tcp | Transport::DnsTcp => Transport::Tcp,
+            Transport::Tcp | Transport::DnsTcp | Transport::Handshake => Transport::Tcp,
             Transport::Udp | Transport::DnsUdp => Transport::Udp,
             Transport::Sctp => Transport::Sctp,
         };
@@ -268,6 +270,8 @@ pub enum Outcome {
         /// The addresses of the answer.
         addresses: Vec<IpAddr>,
     },
+    /// Something accepted the connection of a [`Transport::Handshake`].
+    Accepted,
     /// No answer in time.
     Silent {
         /// Whether a connection had been established.

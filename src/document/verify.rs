@@ -32,6 +32,8 @@ pub struct VerifyDocument {
     pub tenants: Vec<Tenant>,
     pub co_owned: Vec<String>,
     pub coverage: Coverage,
+    /// Destinations that nobody reaches, so that nothing was asked about them.
+    pub silent: Vec<String>,
     pub matrix: Vec<TenantPair>,
     pub differences: Vec<Difference>,
     /// The cells, as one scenario with one step.
@@ -106,10 +108,11 @@ impl VerifyDocument {
             tenants: tenancy.tenants().iter().map(Tenant::from).collect(),
             co_owned: texts(tenancy.co_owned()),
             coverage: plan.coverage,
+            silent: checked.silent.iter().cloned().collect(),
             matrix: pairs.collect(),
             differences: run
                 .cells()
-                .zip(&plan.questions)
+                .zip(&checked.questions)
                 .flat_map(|(cell, question)| differences(cell, question))
                 .collect(),
             run,

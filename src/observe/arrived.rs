@@ -53,7 +53,7 @@ impl Arrived {
         for (purpose, result) in results {
             // An answer that no agent signed proves nothing.
             let is_answered = result.as_ref().is_ok_and(|answer| match &answer.result.outcome {
-                Outcome::Answered { .. } => true,
+                Outcome::Answered { .. } | Outcome::Accepted => true,
                 Outcome::DnsAnswered { agent, .. } => agent.is_some(),
                 Outcome::Silent { .. }
                 | Outcome::Refused

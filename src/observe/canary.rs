@@ -64,7 +64,7 @@ impl Canaries {
         leg: &Route,
     ) -> Vec<Option<Path>> {
         let transport = match leg.transport {
-            Transport::Tcp | Transport::DnsTcp => Transport::Tcp,
+            Transport::Tcp | Transport::DnsTcp | Transport::Handshake => Transport::Tcp,
             Transport::Udp | Transport::DnsUdp => Transport::Udp,
             Transport::Sctp => Transport::Sctp,
         };

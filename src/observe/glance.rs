@@ -45,7 +45,7 @@ impl<B: Backend> Observer<'_, B> {
         let probing = Probing { backend: &**backend, world, canaries, cells: plan, unavailable, changed };
         // What a variant lets pass is no late arrival of the state itself.
         let mut ledger = Ledger::default();
-        let mut rounds = Rounds::new(probing, &mut ledger, None);
+        let mut rounds = Rounds::new(probing, &mut ledger, &self.references, None);
         let tracks = probe_twice(&mut rounds, expected, self.timeout).await;
         let cells = plan.iter().zip(&tracks);
         cells.map(|(planned, track)| self.verdict(planned, track, declared)).collect()

@@ -110,7 +110,9 @@ fn server(
         }
         Outcome::Silent { .. } => failed("no answer"),
         Outcome::Refused => failed("refused"),
-        Outcome::Garbled { .. } | Outcome::DnsAnswered { .. } => failed("something else answered"),
+        Outcome::Garbled { .. } | Outcome::DnsAnswered { .. } | Outcome::Accepted => {
+            failed("something else answered")
+        }
         Outcome::Cut { message }
         | Outcome::Unreachable { message }
         | Outcome::Unsupported { message }
@@ -128,7 +130,8 @@ fn fate(result: Result<ProbeResult, Error>) -> Fate {
             | Outcome::Cut { .. }
             | Outcome::Unreachable { .. }
             | Outcome::Garbled { .. }
-            | Outcome::DnsAnswered { .. },
+            | Outcome::DnsAnswered { .. }
+            | Outcome::Accepted,
         ) => Fate::Cut,
         Ok(Outcome::Unsupported { message } | Outcome::Failed { message }) => Fate::NotMeasured(message),
         Err(error) => Fate::NotMeasured(error.to_string()),

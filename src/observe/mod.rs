@@ -23,6 +23,7 @@ mod new_pods;
 mod observer;
 mod planned;
 mod power;
+mod reference;
 mod round;
 mod sentinel;
 mod settings;

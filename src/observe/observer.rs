@@ -15,6 +15,7 @@ use super::listen::{self, Open, Unavailable};
 use super::new_pods::{self, NewPods};
 use super::planned::{Addresses, PlannedCell, ProbedCell, plan};
 use super::power::Pools;
+use super::reference::References;
 use super::round::{Probing, Rounds};
 use super::sentinel::Watch;
 use super::settings::{LEAK_SHARE, Settings};
@@ -48,6 +49,7 @@ pub(crate) struct Observer<'a, B> {
     pub(super) canaries: Canaries,
     pub(super) watch: Watch,
     pub(super) ledger: Ledger,
+    pub(super) references: References,
     pub(super) brackets: Brackets,
     /// Whether the control round after the last state is over.
     pub(super) is_controlled: bool,
@@ -119,6 +121,7 @@ impl<'a, B: Backend> Observer<'a, B> {
             canaries: Canaries::default(),
             watch: Watch::default(),
             ledger: Ledger::default(),
+            references: References::default(),
             brackets: Brackets::default(),
             is_controlled: false,
             past: Vec::new(),
@@ -145,7 +148,10 @@ impl<'a, B: Backend> Observer<'a, B> {
     }
 
     pub(super) async fn open_listeners(&mut self) -> Unavailable {
-        let wanted = self.questions.listeners(&self.world);
+        let mut wanted = self.questions.listeners(&self.world);
+        // Where netproof has no agent, others listen, or nobody.
+        wanted
+            .retain(|endpoint, _| !self.world.is_foreign(endpoint) || self.backend.agent(endpoint).is_some());
         listen::open(self.backend, &wanted, &mut self.open).await
     }
 
@@ -273,9 +279,9 @@ impl<'a, B: Backend> Observer<'a, B> {
         deadlines: SettleDeadlines,
     ) -> (Vec<ProbedCell>, Settled) {
         let (expected, pools) = (self.expectations(&plan), self.pools(&plan));
-        let Self { backend, world, canaries, ledger, watch, .. } = self;
+        let Self { backend, world, canaries, ledger, references, watch, .. } = self;
         let probing = Probing { backend: &**backend, world, canaries, cells: &plan, unavailable, changed };
-        let mut rounds = Rounds::new(probing, ledger, is_judged.then_some(watch));
+        let mut rounds = Rounds::new(probing, ledger, references, is_judged.then_some(watch));
         let mut settled = settle(&mut rounds, &expected, &pools, deadlines).await;
         let tracks = std::mem::take(&mut settled.tracks);
         let cells = plan.into_iter().zip(tracks).map(|(planned, track)| ProbedCell { planned, track });

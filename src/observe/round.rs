@@ -14,6 +14,7 @@ use super::canary::{Canaries, LostCanaries, Path};
 use super::ledger::{Ledger, Sent};
 use super::listen::Unavailable;
 use super::planned::PlannedCell;
+use super::reference::References;
 use super::sentinel::{Signal, Watch};
 use super::settle::Prober;
 use super::track::{Loss, Sighting};
@@ -37,6 +38,7 @@ pub(super) struct Probing<'a, B> {
 pub(super) struct Rounds<'a, B> {
     pub(super) probing: Probing<'a, B>,
     pub(super) ledger: &'a mut Ledger,
+    references: &'a References,
     /// The sentinels. `None` if it does not matter whether the change is in force.
     watch: Option<&'a mut Watch>,
     /// The paths of every cell's legs, by index of the leg. `None` for places without a canary.
@@ -45,14 +47,19 @@ pub(super) struct Rounds<'a, B> {
 }
 
 impl<'a, B: Backend> Rounds<'a, B> {
-    pub(super) fn new(probing: Probing<'a, B>, ledger: &'a mut Ledger, watch: Option<&'a mut Watch>) -> Self {
+    pub(super) fn new(
+        probing: Probing<'a, B>,
+        ledger: &'a mut Ledger,
+        references: &'a References,
+        watch: Option<&'a mut Watch>,
+    ) -> Self {
         let Probing { world, canaries, cells, .. } = probing;
         let paths = |PlannedCell { cell, route, .. }: &PlannedCell| {
             let legs = route.iter().flat_map(Route::legs);
             legs.map(|leg| canaries.paths(world, &cell.from, cell.family, leg)).collect()
         };
         let paths = cells.iter().map(paths).collect();
-        Self { probing, ledger, watch, paths, lost: LostCanaries::default() }
+        Self { probing, ledger, references, watch, paths, lost: LostCanaries::default() }
     }
 
     pub(super) fn planned(&self, cell: usize) -> Option<&'a PlannedCell> {
@@ -114,7 +121,8 @@ impl<'a, B: Backend> Rounds<'a, B> {
         targets
     }
 
-    /// Returns the controls of a round: a probe of each listener by its own agent, and a canary on each path.
+    /// Returns the controls of a round: a probe of each listener by its own agent or its reference, and a canary on each
+    /// path.
     fn controls(
         &self,
         listeners: BTreeMap<OwnListener, Option<String>>,
@@ -122,7 +130,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
     ) -> impl Iterator<Item = (Arc<Agent>, (Purpose, Target))> {
         let listeners = listeners.into_iter().filter_map(|(own, name)| {
             let &(ref endpoint, Listener { transport, port }, family) = &own;
-            let agent = self.agent(endpoint)?;
+            let agent = self.references.get(&own).cloned().or_else(|| self.agent(endpoint))?;
             let address = SocketAddr::new(self.probing.world.address(endpoint, family)?, port);
             let target = Target { nonce: agent.next_nonce(), transport, address, name };
             Some((agent, (Purpose::Listener(own), target)))

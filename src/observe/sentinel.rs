@@ -177,6 +177,7 @@ fn shown(Answer { left, result }: &Answer, is_patient: bool) -> Shown {
         Outcome::Silent { .. }
         | Outcome::Cut { .. }
         | Outcome::DnsAnswered { .. }
+        | Outcome::Accepted
         | Outcome::Garbled { .. }
         | Outcome::Unsupported { .. }
         | Outcome::Failed { .. } => Shown::Unknown,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use netproof_probe::wire::{Listener, Nonce};
+use netproof_probe::wire::{Listener, Nonce, Transport};
 
 use super::arrived::{Arrived, Legs};
 use super::batch::Answer;
@@ -84,7 +84,10 @@ impl<B: Backend> Rounds<'_, B> {
             };
             let listener = !route.servers.is_empty() && route.servers.iter().all(is_up);
             let is_alive = |path: &Option<Path>| path.is_some_and(|path| arrived.paths.contains(&path));
-            let control = Control { listener, path: self.paths(index, leg).iter().all(is_alive) };
+            // The reference of a destination without an agent took the same path to it.
+            let is_reference = route.transport == Transport::Handshake;
+            let path = listener && is_reference || self.paths(index, leg).iter().all(is_alive);
+            let control = Control { listener, path };
             let result = legs.get(&leg)?;
             let sighting = self.leg_sighting(index, sent, route, result, arrived);
             Some((result.0, Sighting { control, ..sighting }))

@@ -12,6 +12,7 @@ use super::finding::Finding;
 use super::observer::{Applied, Observed, Observer};
 use super::planned::PlannedCell;
 use crate::backend::Backend;
+use crate::plan::Questions;
 use crate::policy::{Decision, IpFamily};
 use crate::verdict::{Before, Cause, Observation, Verdict};
 use crate::world::EndpointName;
@@ -19,7 +20,12 @@ use crate::world::EndpointName;
 /// Ends whose network works in a family.
 type Alive = HashSet<(EndpointName, IpFamily)>;
 
-impl<B: Backend> Observer<'_, B> {
+impl<'a, B: Backend> Observer<'a, B> {
+    /// Asks something else from now on.
+    pub(crate) fn ask(&mut self, questions: Questions<'a>) {
+        self.questions = questions;
+    }
+
     /// Probes all cells until they have settled, while nothing is changed.
     pub(crate) async fn observe_unchanged(&mut self) -> Observed {
         let plan = self.plan();
@@ -56,7 +62,12 @@ impl<B: Backend> Observer<'_, B> {
     fn without_sign<'c>(&self, planned: &'c PlannedCell, alive: &Alive) -> Option<&'c EndpointName> {
         let family = planned.cell.family;
         let mut ends = [&planned.cell.from].into_iter().chain(planned.all_servers());
-        ends.find(|end| !alive.contains(&((*end).clone(), family)) && !self.backend.is_reached(end, family))
+        // A destination without an agent has a reference, which reaches it.
+        ends.find(|end| {
+            !self.world.is_foreign(end)
+                && !alive.contains(&((*end).clone(), family))
+                && !self.backend.is_reached(end, family)
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is asked of a world: all cells of some probes, or some cells.
 
+use netproof_probe::wire::{Listener, Transport};
+
 use super::cell::{Cell, cells};
 use super::route::{Listeners, Router, listeners};
 use crate::policy::Engine;
@@ -34,7 +36,12 @@ impl Questions<'_> {
         let mut wanted = Listeners::new();
         for route in these.iter().filter_map(|cell| router.route(cell)) {
             for (server, listener) in route.all_servers() {
-                wanted.entry(server.clone()).or_default().insert(*listener);
+                // Nobody listens for a handshake in particular.
+                let transport = match listener.transport {
+                    Transport::Handshake => Transport::Tcp,
+                    transport => transport,
+                };
+                wanted.entry(server.clone()).or_default().insert(Listener { transport, ..*listener });
             }
         }
         wanted

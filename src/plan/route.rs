@@ -132,7 +132,13 @@ impl<'a> Router<'a> {
                 let destination = self.destination(to, *family)?;
                 let address = SocketAddr::new(self.world.address(to, *family)?, port.get());
                 let flow = Flow { source, destination, family: *family, protocol: *protocol, port: *port };
-                let (servers, transport) = (self.servers(cell, *protocol, *port), transport(*protocol));
+                let (servers, transport) = match self.world.is_foreign(to) {
+                    true => {
+                        let transport = Transport::Handshake;
+                        (vec![(to.clone(), Listener { transport, port: port.get() })], transport)
+                    }
+                    false => (self.servers(cell, *protocol, *port), transport(*protocol)),
+                };
                 Some(Route { flow, address, transport, lookup: None, servers, first: None })
             }
         }
@@ -206,7 +212,7 @@ fn is_backend(pod: &Pod, namespace: &str, backends: &Backends) -> bool {
 }
 
 /// Returns the listeners that are needed so that all probes of a state can be answered.
-pub fn listeners(world: &World, probes: &[Probe]) -> Listeners {
+pub(super) fn listeners(world: &World, probes: &[Probe]) -> Listeners {
     let cluster = &world.cluster;
     let ports: BTreeSet<Listener> = probes
         .iter()

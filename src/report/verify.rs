@@ -100,6 +100,11 @@ impl Report<'_> {
                 format!("left out by --max-probes: {} of {} probes", thousands(out), thousands(all)),
             ));
         }
+        let silent = &self.document.silent;
+        if !silent.is_empty() {
+            let text = format!("not asked, because nothing answers there: {}", silent.join(", "));
+            self.page.line(paint(FAINT, Plain(text)));
+        }
         self.page.surroundings(run);
     }
 

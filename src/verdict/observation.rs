@@ -128,6 +128,8 @@ fn quote(text: &str) -> String {
 pub fn observe(outcome: &Outcome, agents: &Agents<'_>, arrived: bool, addresses: &[IpAddr]) -> Observation {
     match outcome {
         Outcome::Answered { agent } if agents.may_answer(agent) => Observation::Connected,
+        // Only destinations without an agent are asked to accept a connection.
+        Outcome::Accepted => Observation::Connected,
         Outcome::Answered { agent } => agents.misdelivered(agent),
         Outcome::DnsAnswered { agent: Some(agent), .. } if !agents.may_answer(agent) => {
             agents.misdelivered(agent)

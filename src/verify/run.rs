@@ -1,6 +1,6 @@
 //! Asks the questions of a plan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -10,7 +10,7 @@ use super::plan::Plan;
 use super::question::Question;
 use crate::backend::{Backend, Error, LostPod};
 use crate::observe::{Observed, Observer, Settings};
-use crate::plan::Questions;
+use crate::plan::{Cell, Questions};
 use crate::policy::Decision;
 use crate::verdict::{
     CellResult, Environment, Outcome, RunResult, ScenarioFailure, ScenarioResult, StepResult,
@@ -28,6 +28,10 @@ pub struct Checked {
     enforced: RunResult,
     /// Whether the intent forbids something, so that a pass has to rest on denials.
     forbids: bool,
+    /// The questions that were asked, in the order of the cells.
+    pub questions: Vec<Question>,
+    /// Destinations outside of the tenants that nobody reaches, so that nothing was asked about them.
+    pub silent: BTreeSet<String>,
     /// What tenants may and can do to each other.
     pub matrix: Matrix,
 }
@@ -65,9 +69,10 @@ pub async fn check<B: Backend>(
     };
     backend.stop().await;
     let is_interrupted = asked.is_none();
-    let asked = asked.unwrap_or_default();
-    let scenario = asked.into_scenario(&plan.questions, start.elapsed());
-    let matrix = Matrix::new(&plan.questions, scenario.steps.first());
+    let mut asked = asked.unwrap_or_default();
+    let (questions, silent) = (std::mem::take(&mut asked.questions), std::mem::take(&mut asked.silent));
+    let scenario = asked.into_scenario(&questions, start.elapsed());
+    let matrix = Matrix::new(&questions, scenario.steps.first());
     let result = |scenario: ScenarioResult| RunResult {
         scenarios: vec![scenario],
         requested: 1,
@@ -79,15 +84,19 @@ pub async fn check<B: Backend>(
         requested_share: settings.leak_share,
         took: start.elapsed(),
     };
-    let enforced = result(only_enforced(scenario.clone(), &plan.questions));
-    let forbids = plan.questions.iter().any(|question| question.wanted() == Some(Decision::Deny));
-    Checked { run: result(scenario), enforced, forbids, matrix }
+    let enforced = result(only_enforced(scenario.clone(), &questions));
+    let forbids = questions.iter().any(|question| question.wanted() == Some(Decision::Deny));
+    Checked { run: result(scenario), enforced, forbids, questions, silent, matrix }
 }
 
 /// What the questions have shown.
 #[derive(Default)]
 struct Asked {
     observed: Option<Observed>,
+    /// The questions that were asked, in the order of the cells.
+    questions: Vec<Question>,
+    /// Destinations that nobody reaches, so that nothing was asked about them.
+    silent: BTreeSet<String>,
     cells: Vec<CellResult>,
     failure: Option<Error>,
     lost: Vec<LostPod>,
@@ -96,13 +105,19 @@ struct Asked {
 }
 
 async fn ask(plan: &Plan, settings: &Settings, backend: &mut impl Backend) -> Asked {
-    let cells = plan.cells();
-    let mut observer = Observer::new(plan.world.clone(), Questions::These(&cells), settings, backend);
+    let (all, mut cells) = (plan.cells(), Vec::new());
+    let mut observer = Observer::new(plan.world.clone(), Questions::These(&all), settings, backend);
     let mut asked = Asked::default();
     match observer.start().await {
         Ok(took) => asked.start = took,
         Err(error) => return Asked { failure: Some(error), ..asked },
     }
+    let without: HashSet<Cell> = observer.find_references(&all).await.into_iter().collect();
+    asked.silent = without.iter().map(destination).collect();
+    asked.questions =
+        plan.questions.iter().filter(|question| !without.contains(&question.cell)).cloned().collect();
+    cells.extend(asked.questions.iter().map(|question| question.cell.clone()));
+    observer.ask(Questions::These(&cells));
     let mut observed = observer.observe_unchanged().await;
     asked.cells = std::mem::take(&mut observed.cells).into_iter().map(|finding| finding.result).collect();
     // What was changed meanwhile is what the packets followed.
@@ -112,6 +127,11 @@ async fn ask(plan: &Plan, settings: &Settings, backend: &mut impl Backend) -> As
     asked.observed = Some(observed);
     asked.lost = observer.backend.lost_pods();
     asked
+}
+
+/// Returns the name of a cell's destination, with the port.
+fn destination(cell: &Cell) -> String {
+    format!("{} {}", cell.to, cell.probe)
 }
 
 impl Asked {

@@ -87,6 +87,16 @@ impl World {
         self.cluster.services.iter().find(|service| service.namespace == namespace && service.name == name)
     }
 
+    /// Returns whether no agent can run at an endpoint, because a check of a live cluster has found it there. Such an
+    /// endpoint is only asked to accept a connection.
+    pub fn is_foreign(&self, endpoint: &EndpointName) -> bool {
+        let is_twin = match endpoint {
+            EndpointName::Pod { namespace, name } => self.twins.contains(&Identity::new(namespace, name)),
+            EndpointName::Service { .. } | EndpointName::Node(_) | EndpointName::External(_) => false,
+        };
+        !self.twins.is_empty() && !is_twin
+    }
+
     /// Returns the node on which an endpoint is, by its name in the environment. `None` if the endpoint is on
     /// no node.
     pub fn node_of(&self, endpoint: &EndpointName) -> Option<String> {

@@ -69,7 +69,7 @@ pub(super) fn open(shared: &Rc<Shared>, listener: Listener) -> Result<(), Listen
 fn open_at(shared: &Rc<Shared>, listener: Listener, address: SocketAddr) -> io::Result<AbortHandle> {
     let shared = Rc::clone(shared);
     let task = match listener.transport {
-        Transport::Tcp | Transport::DnsTcp => {
+        Transport::Tcp | Transport::DnsTcp | Transport::Handshake => {
             let socket = socket::listen(StreamProtocol::Tcp, address)?;
             tokio::task::spawn_local(accept(shared, socket, listener))
         }
@@ -164,7 +164,7 @@ async fn answer_once(
             stream.write_all(&[&length.to_be_bytes(), response.as_slice()].concat()).await?;
             Ok(peer)
         }
-        Transport::Tcp | Transport::Udp | Transport::Sctp => {
+        Transport::Tcp | Transport::Udp | Transport::Sctp | Transport::Handshake => {
             let message = read_line(stream).await?;
             let Some(Asked { nonce, keep }) = payload::read_probe(&shared.key, listener.transport, &message)
             else {

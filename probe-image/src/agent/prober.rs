@@ -90,6 +90,10 @@ async fn send(shared: Rc<Shared>, target: Target, connected: Rc<Cell<bool>>) -> 
     match transport {
         Transport::Tcp => stream(key, StreamProtocol::Tcp, &target, &connected).await,
         Transport::Sctp => stream(key, StreamProtocol::Sctp, &target, &connected).await,
+        Transport::Handshake => {
+            let _: TcpStream = socket::connect(StreamProtocol::Tcp, *address).await?;
+            Ok(Outcome::Accepted)
+        }
         Transport::Udp => {
             let probe = payload::probe(key, *transport, Asked::once(*nonce));
             datagram(ports, probe.as_bytes(), *address, |m| read_answer(key, *transport, m, *nonce)).await
