@@ -6,8 +6,8 @@ use crate::deviation::Deviation;
 use crate::plan::Cell;
 use crate::policy::{Decision, Direction, Expectation, PolicyName};
 use crate::scenario::Assertion;
+use crate::source::wildcard;
 use crate::verdict::{AppliedProfile, Excuse};
-use crate::world::wildcard;
 
 /// Known deviations of a network plugin.
 #[derive(Debug, Clone)]

@@ -4,8 +4,7 @@ use std::borrow::Borrow;
 
 use super::shard::Shard;
 use crate::scenario::{Scenario, SpecRule, size};
-use crate::source::near;
-use crate::world::wildcard;
+use crate::source::{near, wildcard};
 
 /// Conditions for a scenario to be run. All fields must match. If a field has several values, it is enough if one of
 /// them matches.

@@ -3,6 +3,8 @@
 //! Defaults are applied here and nowhere else. Everything that the API server would refuse is refused
 //! (`pkg/apis/networking/validation`).
 
+use std::sync::Arc;
+
 use k8s_openapi::api::networking::v1 as api;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 
@@ -13,7 +15,7 @@ use crate::policy::{
     IpBlock, LabelSelector, NamespaceScope, NetworkPolicy, Peer, Peers, PortMatch, PortRange, PortSpec,
     Ports, Requirement, Rule,
 };
-use crate::source::quote;
+use crate::source::{Error, Node, decode, quote};
 
 pub(super) fn convert(policy: &api::NetworkPolicy, identity: Identity) -> Result<NetworkPolicy, Problem> {
     let at = Field::ROOT.field("spec");
@@ -135,6 +137,21 @@ fn port(port: &api::NetworkPolicyPort, at: &Field<'_>) -> Result<PortMatch, Prob
         (None, Some(_)) => return Err(end_at.problem("needs a port to begin at")),
     };
     Ok(PortMatch { protocol, ports })
+}
+
+/// Reads a label selector of one of netproof's own formats. `field` is its field there.
+///
+/// # Errors
+/// If it is not a selector that the API server would accept.
+pub(crate) fn read_selector(file: &Arc<str>, node: &Node, field: &str) -> Result<LabelSelector, Error> {
+    let read: meta::LabelSelector = decode(node)
+        .map_err(|error| Error::at(file, error.at(), format!("{field}: {error}")).because(error))?;
+    let at = Field::ROOT.field(field);
+    selector(&read, &at).map_err(|problem| {
+        // The path begins with the field, which `node` is the value of.
+        let within = problem.path.get(1..).unwrap_or_default();
+        Error::at(file, node.locate(within), problem.with_path()).because(problem)
+    })
 }
 
 pub(super) fn selector(selector: &meta::LabelSelector, at: &Field<'_>) -> Result<LabelSelector, Problem> {

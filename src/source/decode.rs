@@ -10,7 +10,7 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess
 use serde::{Deserialize, forward_to_deserialize_any};
 
 use super::located::LOCATED;
-use super::near::misspelt;
+use super::near::{did_you_mean, misspelt};
 use super::node::{Key, Location, Node, Segment, Value, path_to_string};
 
 /// Decodes a document. A field that the type does not know is an error, except inside the top-level `status`: the API
@@ -71,6 +71,24 @@ impl DecodeError {
 impl de::Error for DecodeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self { at: None, message: message.to_string() }
+    }
+
+    fn unknown_field(field: &str, expected: Fields) -> Self {
+        let Self { at, message } = match expected {
+            [] => Self::custom(format_args!("unknown field `{field}`, there are no fields")),
+            expected => Self::custom(format_args!("unknown field `{field}`, expected {}", one_of(expected))),
+        };
+        let meant = misspelt(field, expected.iter().copied());
+        Self { at, message: message + &did_you_mean(meant.as_slice()) }
+    }
+}
+
+/// Returns names as serde lists them.
+fn one_of(names: Fields) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    match names.as_slice() {
+        [] | [_] | [_, _] => names.join(" or "),
+        [_, _, _, ..] => format!("one of {}", names.join(", ")),
     }
 }
 

@@ -17,6 +17,7 @@ mod relax;
 mod scalar;
 mod shape;
 mod syntax;
+mod wildcard;
 mod write;
 
 pub use built::refuse_unbuilt;
@@ -29,4 +30,5 @@ pub(crate) use node::{path_to_string, quote};
 pub use parse::{parse, parse_as};
 pub use shape::{expect_kind, strings};
 pub use syntax::{Dialect, SyntaxError, SyntaxProblem};
+pub use wildcard::wildcard;
 pub use write::to_yaml;

@@ -13,7 +13,9 @@ use super::node::{Located, Node, Value};
 /// If the document has another kind or version.
 pub fn expect_kind(document: &Document, api_version: &str, kind: &str) -> Result<(), Error> {
     let Document { name, node } = document;
-    let what = kind.to_lowercase();
+    // A kind in the plural needs another noun.
+    let file = if kind.ends_with('s') { " file" } else { "" };
+    let what = format!("{}{file}", kind.to_lowercase());
     if !matches!(node.value, Value::Mapping(_)) {
         let message = format!("expected a {what}, found {}", node.value.describe());
         return Err(Error::at(name, node.at, message));

@@ -4,10 +4,19 @@
 //! a cluster: the result, [`Tenancy`], knows the namespaces of each tenant. [`Tenancy::intent`] says whether a
 //! connection is wanted. No packets are sent, and policies are not looked at.
 
+mod ask;
+mod facts;
+mod file;
 mod intent;
+mod label;
+mod read;
+mod resolve;
+mod rule;
+mod standing;
 mod tenancy;
 mod written;
 
 pub use intent::{Intent, Mode, Party, Wish};
-pub use tenancy::{Access, Target, Tenancy, Tenant};
-pub use written::{Tenants, well_known_key};
+pub use label::well_known_key;
+pub use tenancy::{Access, Target, Tenancy, Tenant, Zone};
+pub use written::Tenants;

@@ -1,15 +1,18 @@
 //! The tenants of a cluster.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ipnet::IpNet;
 
-use super::intent::{Intent, Mode, Party, Wish};
-use crate::policy::{Connections, LabelSelector, Port, Protocol};
+use super::facts::Facts;
+use super::intent::{Mode, Wish};
+use super::rule::{Action, PodSet, PortSet, Scope, Sharing, Standing};
+use super::standing;
+use crate::policy::{LabelSelector, Labels, Port, PortRange, Protocol};
 use crate::source::Place;
 
-/// Which connections a tenant allows in one direction, unless a flow or a shared service says more.
+/// Which connections a tenant allows in one direction, unless a flow or a shared service says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Access {
     /// All connections.
@@ -59,6 +62,8 @@ pub struct Tenant {
     pub mode: Mode,
     /// Where the tenants file describes it.
     pub at: Option<Place>,
+    pub(super) ingress_at: Option<Place>,
+    pub(super) egress_at: Option<Place>,
 }
 
 /// Addresses that pods of tenants must, may or must not reach.
@@ -68,39 +73,99 @@ pub struct Target {
     pub name: String,
     /// Its addresses; at least one.
     pub addresses: Vec<IpNet>,
-    /// Its ports; at least one.
-    pub ports: Connections,
-    /// What is wanted.
+    /// Its ports. Without any, all ports are meant.
+    pub ports: Vec<(Protocol, PortRange)>,
+    /// What is wanted, unless a later target says otherwise. [`Tenancy::intent`] knows.
     pub wish: Wish,
-    /// The tenants for whose pods this holds; at least one.
+    /// The names of the tenants for whose pods this holds; at least one.
     pub tenants: BTreeSet<String>,
     /// Where the tenants file names it. `None` for targets that are forbidden without being named.
     pub at: Option<Place>,
 }
 
+/// A zone: pods of any namespaces, grouped by label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone {
+    /// Its name.
+    pub name: String,
+    pub(super) pods: PodSet,
+}
+
+impl Zone {
+    /// Returns whether a pod with these labels belongs to the zone.
+    pub fn contains(&self, namespace: &str, labels: &Labels) -> bool {
+        self.pods.contains(namespace, labels)
+    }
+}
+
+/// Indices of tenants.
+pub(super) type TenantSet = BTreeSet<usize>;
+
+/// Peers and ports that tenants share.
+#[derive(Debug, Clone)]
+pub(super) struct SharedService {
+    pub(super) name: String,
+    pub(super) who: Who,
+    pub(super) sharing: Sharing,
+    pub(super) tenants: TenantSet,
+    pub(super) ports: PortSet,
+    pub(super) action: Action,
+    pub(super) at: Option<Place>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Who {
+    Pods(PodSet),
+    Addresses(Vec<IpNet>),
+    ApiServer,
+}
+
+/// One end of a flow: pods that belong to one of the tenants and to one of the zones. `None` is no condition.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    pub(super) tenants: Option<TenantSet>,
+    pub(super) zones: Option<Vec<PodSet>>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Flow {
+    pub(super) from: End,
+    pub(super) to: End,
+    pub(super) same_tenant: bool,
+    pub(super) ports: PortSet,
+    pub(super) action: Action,
+    pub(super) at: Option<Place>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Outside {
+    pub(super) name: String,
+    pub(super) addresses: Vec<IpNet>,
+    pub(super) tenants: TenantSet,
+    pub(super) ports: PortSet,
+    pub(super) action: Action,
+    pub(super) at: Option<Place>,
+}
+
 /// The tenants of a cluster, and what they want.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Tenancy {
-    tenants: Vec<Tenant>,
-    namespace_selectors: BTreeSet<LabelSelector>,
-    pod_selectors: BTreeSet<LabelSelector>,
-    ports: Connections,
-    targets: Vec<Target>,
+    pub(super) tenants: Vec<Tenant>,
+    /// Owners of each namespace that has some.
+    pub(super) owners: BTreeMap<String, TenantSet>,
+    pub(super) zones: Vec<Zone>,
+    /// Of two rules that match, the later one holds. This is true of all these lists.
+    pub(super) flows: Vec<Flow>,
+    pub(super) services: Vec<SharedService>,
+    pub(super) outside: Vec<Outside>,
+    pub(super) standing: Standing,
+    pub(super) scope: Scope,
+    pub(super) facts: Facts,
+    pub(super) namespace_selectors: BTreeSet<LabelSelector>,
+    pub(super) pod_selectors: BTreeSet<LabelSelector>,
 }
 
 impl Tenancy {
-    /// Returns what is wanted of a connection. `port` is the destination's own port: for a Service that of the Service.
-    /// `None` if nothing is said about it.
-    pub fn intent(
-        &self,
-        _from: Party<'_>,
-        _to: Party<'_>,
-        _port: Port,
-        _protocol: Protocol,
-    ) -> Option<Intent> {
-        None
-    }
-
     /// Returns all tenants, in the order of the file.
     pub fn tenants(&self) -> &[Tenant] {
         &self.tenants
@@ -108,34 +173,85 @@ impl Tenancy {
 
     /// Returns the tenants that own a namespace, in the order of the file. Empty if it belongs to no tenant.
     pub fn tenants_of(&self, namespace: &str) -> impl Iterator<Item = &Tenant> {
-        self.tenants.iter().filter(move |tenant| tenant.namespaces.contains(namespace))
+        let owners = self.owners.get(namespace).into_iter().flatten();
+        owners.filter_map(|index| self.tenants.get(*index))
     }
 
     /// Returns the namespaces that several tenants own.
-    pub fn co_owned(&self) -> BTreeSet<&str> {
-        let namespaces = self.tenants.iter().flat_map(|tenant| &tenant.namespaces);
-        namespaces.map(String::as_str).filter(|name| self.tenants_of(name).nth(1).is_some()).collect()
+    pub fn co_owned(&self) -> impl Iterator<Item = &str> {
+        let several = self.owners.iter().filter(|(_, owners)| owners.len() > 1);
+        several.map(|(namespace, _)| namespace.as_str())
     }
 
-    /// Returns the selectors of namespaces that decide about intents. Pods whose namespaces differ in one of them may
-    /// differ in their intents.
+    /// Returns all zones, in the order of the file.
+    pub fn zones(&self) -> &[Zone] {
+        &self.zones
+    }
+
+    /// Returns the selectors of namespaces that decide about intents.
     pub fn namespace_selectors(&self) -> impl Iterator<Item = &LabelSelector> {
         self.namespace_selectors.iter()
     }
 
-    /// Returns the selectors of pods that decide about intents.
+    /// Returns the selectors of pods that decide about intents. Pods of one namespace that differ in none of them have
+    /// the same intents.
     pub fn pod_selectors(&self) -> impl Iterator<Item = &LabelSelector> {
         self.pod_selectors.iter()
     }
 
-    /// Returns the ports that the tenants name. Everything else holds for all ports alike.
-    pub fn ports(&self) -> &Connections {
-        &self.ports
+    /// Returns the ports that flows and shared services name, each range once. Everything else holds for all ports
+    /// alike.
+    pub fn ports(&self) -> BTreeSet<(Protocol, PortRange)> {
+        let of_flows = self.flows.iter().map(|flow| &flow.ports);
+        let of_services = self.services.iter().filter_map(|service| match service.who {
+            Who::Pods(_) => Some(&service.ports),
+            Who::Addresses(_) | Who::ApiServer => None,
+        });
+        of_flows.chain(of_services).flat_map(|ports| ports.0.iter().copied()).collect()
     }
 
-    /// Returns the addresses outside the cluster about which something is said, with the targets that are always
-    /// forbidden.
-    pub fn targets(&self) -> &[Target] {
-        &self.targets
+    /// Returns the addresses outside the cluster about which something is said, and those that are forbidden without
+    /// being named. Targets on nodes are not included: see [`Self::node_ports`].
+    pub fn targets(&self) -> Vec<Target> {
+        let name = |index: &usize| self.tenants.get(*index).map(|tenant| tenant.name.clone());
+        let names = |tenants: &TenantSet| tenants.iter().filter_map(name).collect();
+        let everyone: TenantSet = (0..self.tenants.len()).collect();
+        let target = |called: &str, addresses, ports, wish, tenants, at: &Option<Place>| Target {
+            name: called.to_owned(),
+            addresses,
+            ports,
+            wish,
+            tenants: names(tenants),
+            at: at.clone(),
+        };
+        let metadata = self.standing.metadata.then(|| {
+            let ports = vec![(Protocol::Tcp, PortRange::single(standing::HTTP))];
+            let addresses = standing::METADATA.map(IpNet::from).to_vec();
+            target(standing::METADATA_NAME, addresses, ports, Wish::Forbidden, &everyone, &None)
+        });
+        let services = self.services.iter().filter(|service| service.sharing == Sharing::FromTenants);
+        let services = services.filter_map(|service| match &service.who {
+            Who::Pods(_) | Who::ApiServer => None,
+            Who::Addresses(addresses) => Some(target(
+                &service.name,
+                addresses.clone(),
+                service.ports.0.clone(),
+                service.action.wish(),
+                &service.tenants,
+                &service.at,
+            )),
+        });
+        let outside = self.outside.iter().map(|rule| {
+            let Outside { name, addresses, tenants, ports, action, at } = rule;
+            target(name, addresses.clone(), ports.0.clone(), action.wish(), tenants, at)
+        });
+        metadata.into_iter().chain(services).chain(outside).collect()
+    }
+
+    /// Returns the ports of nodes about which something is said.
+    pub fn node_ports(&self) -> BTreeSet<(Protocol, Port)> {
+        let of_nodes = standing::node_ports(self.standing);
+        let of_services = self.facts.node_ports().filter(|_| self.standing.node_ports);
+        of_nodes.map(|(_, port)| (Protocol::Tcp, port)).chain(of_services).collect()
     }
 }

@@ -18,5 +18,5 @@ pub use deployed::Deployed;
 pub use endpoint::EndpointName;
 pub use error::{Error, ParseError};
 pub use model::{DnsServer, External, World};
-pub use pattern::{EndpointPattern, wildcard};
+pub use pattern::EndpointPattern;
 pub use probe::{BY_NAME, Probe, parse_port};
