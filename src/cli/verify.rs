@@ -127,16 +127,15 @@ impl VerifyArgs {
         if let Some(file) = &self.tenants {
             return Ok(Tenants::read(&source::read_file(file)?)?.resolve(cluster)?);
         }
-        let key = self.tenant_label.clone().or_else(|| well_known_key(cluster));
-        let key = key.ok_or_else(|| {
-            anyhow::anyhow!(
-                "nothing says who the tenants are: name a file with --tenants, or a label of namespaces with --tenant-label"
-            )
-        })?;
-        if self.tenant_label.is_none() {
-            output::note(&format!("tenants are the groups of namespaces by label {key}"));
-        }
-        Ok(Tenants::by_label(cluster, &key)?.resolve(cluster)?)
+        let key = match &self.tenant_label {
+            Some(key) => key,
+            None => {
+                let key = well_known_key(cluster)?;
+                output::note(&format!("tenants are the groups of namespaces by label {key}"));
+                key
+            }
+        };
+        Ok(Tenants::by_label(cluster, key)?.resolve(cluster)?)
     }
 
     fn environment(&self, snapshot: &Snapshot) -> Environment {

@@ -42,14 +42,17 @@ pub(super) fn served<'a>(members: impl Iterator<Item = &'a Pod>, cluster: &Clust
 
 /// Returns the ports at the edges of what the policies allow between two ends, inside and outside.
 pub(super) fn edges(connections: &Connections) -> BTreeSet<PortOf> {
+    let of = |protocol| connections.ports(protocol).map(move |range| (protocol, range));
+    edges_of(Protocol::ALL.into_iter().flat_map(of))
+}
+
+fn edges_of(ranges: impl Iterator<Item = (Protocol, PortRange)>) -> BTreeSet<PortOf> {
     let mut ports = BTreeSet::new();
-    for protocol in Protocol::ALL {
-        for range in connections.ports(protocol).filter(|range| *range != PortRange::ALL) {
-            let before = Port::new(range.first().get() - 1);
-            let after = range.last().checked_add(1);
-            let all = [Some(range.first()), Some(range.last()), before, after];
-            ports.extend(all.into_iter().flatten().map(|port| (protocol, port)));
-        }
+    for (protocol, range) in ranges.filter(|(_, range)| *range != PortRange::ALL) {
+        let before = Port::new(range.first().get() - 1);
+        let after = range.last().checked_add(1);
+        let all = [Some(range.first()), Some(range.last()), before, after];
+        ports.extend(all.into_iter().flatten().map(|port| (protocol, port)));
     }
     ports.into_iter().take(MOST_EDGES).collect()
 }
@@ -62,7 +65,7 @@ pub(super) fn unnamed() -> impl Iterator<Item = PortOf> {
 
 /// Returns the ports at the edges of what the tenants name.
 pub(super) fn of_intent(tenancy: &Tenancy) -> BTreeSet<PortOf> {
-    edges(tenancy.ports())
+    edges_of(tenancy.ports().into_iter())
 }
 
 /// Returns whether an agent can listen on this port.
