@@ -24,6 +24,7 @@ mod run_options;
 mod select;
 mod selftest;
 mod site;
+mod snapshot;
 mod value;
 
 use std::process::ExitCode;
