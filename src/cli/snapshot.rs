@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use netproof_probe::random;
 
 use super::backend_kind::ON_A_CLUSTER;
 use super::cluster::TargetOptions;
@@ -48,6 +49,10 @@ impl SnapshotOptions {
         let LiveSnapshot { snapshot, objects } =
             block_on(async { Ok(read_cluster(&self.target.target(), &scope).await?) })?;
         if let Some(path) = &self.save_snapshot {
+            let objects = match self.redact {
+                true => objects.redacted(random::token()?.as_bytes()),
+                false => objects,
+            };
             let text = objects.to_json()?;
             std::fs::write(path, text).with_context(|| format!("--save-snapshot {}", path.display()))?;
         }

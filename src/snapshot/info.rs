@@ -128,16 +128,20 @@ pub(super) fn unmodelled(unseen: &[Unseen]) -> Vec<Unmodelled> {
 pub struct NotEnforced {
     /// The program, or the kind of policies with their number.
     pub what: String,
-    /// How it is known, and what it means.
+    /// What this means.
     pub why: String,
+    /// Where it is set. Empty if there is no such place, or if its name was removed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source: String,
     /// Whether the program enforces no NetworkPolicy at all, on some nodes or on all. Otherwise, only these policies
     /// are not in force.
     pub is_everything: bool,
 }
 
-/// Writes `what: why`.
+/// Writes `what: why (source)`.
 impl std::fmt::Display for NotEnforced {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.what, self.why)
+        write!(f, "{}: {}", self.what, self.why)?;
+        if self.source.is_empty() { Ok(()) } else { write!(f, " ({})", self.source) }
     }
 }

@@ -132,6 +132,7 @@ impl OtherKinds {
                 Part::Staged => sorted.staged.push(NotEnforced {
                     what: format!("{kind} ({count})"),
                     why: STAGED.to_owned(),
+                    source: String::new(),
                     is_everything: false,
                 }),
             }

@@ -13,7 +13,9 @@
 //! * Lists of different kinds are read one after the other. A pod may be in a namespace or on a node that was created
 //!   in between. Then the labels of the namespace or the addresses of nodes are not known.
 
+mod addresses;
 mod keep;
+mod redact;
 
 use std::sync::Arc;
 
@@ -60,6 +62,13 @@ impl SavedObjects {
             lines.push(serde_json::to_string(object)?);
         }
         Ok(format!("{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[\n{}\n]}}\n", lines.join(",\n")))
+    }
+
+    /// Returns the objects with other names, labels and addresses, so that policies mean the same. The key must be
+    /// secret: who knows it can find out the addresses.
+    #[must_use]
+    pub fn redacted(&self, key: &[u8]) -> Self {
+        redact::redacted(self, key)
     }
 
     /// Reads the objects. Messages call them by `name`.

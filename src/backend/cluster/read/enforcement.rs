@@ -108,7 +108,8 @@ fn cilium_modes(settings: Option<&Value>, source: &str) -> Vec<NotEnforced> {
     let mode = |(key, value, why): &(&str, &str, &str)| {
         (set(key)? == *value).then(|| NotEnforced {
             what: CILIUM.to_owned(),
-            why: format!("{why} (`{key}: {value}` in {source})"),
+            why: (*why).to_owned(),
+            source: format!("`{key}: {value}` in {source}"),
             is_everything: true,
         })
     };

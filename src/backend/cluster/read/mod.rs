@@ -170,15 +170,15 @@ fn full_kind(resource: &ApiResource) -> String {
     }
 }
 
-/// Returns why objects cannot be listed, if the user may not list them.
+/// Returns why objects cannot be listed, if the user may not list them. The server's answer is longer and says no more.
 fn denied(error: &kube::Error) -> Option<String> {
-    (status_code(error) == Some(403)).then(|| say(error))
+    (status_code(error) == Some(403)).then(|| "this user may not list them".to_owned())
 }
 
 /// Result of listing objects of a kind.
 enum Listed {
     Objects(Vec<Value>),
-    /// The user may not list them. The text is the server's answer.
+    /// The user may not list them.
     Denied(String),
 }
 
@@ -381,7 +381,7 @@ async fn list_candidate<'a>(
     };
     let list = async |namespace| {
         let listed = list::list(client, &served.resource, namespace, Content::Names).await;
-        listed.map_err(|error| say(&error))
+        listed.map_err(|error| denied(&error).unwrap_or_else(|| say(&error)))
     };
     let everywhere = list(None).await;
     if everywhere.is_ok() || namespaces.is_empty() || !served.is_namespaced {
