@@ -141,6 +141,12 @@ enum ControlName {
 }
 
 impl TargetOptions {
+    /// Returns the first of these options that the user gave.
+    pub(super) fn first_given(&self) -> Option<&'static str> {
+        let given = [(self.kubeconfig.is_some(), "--kubeconfig"), (self.context.is_some(), "--context")];
+        given.into_iter().find(|(is_given, _)| *is_given).map(|(_, option)| option)
+    }
+
     pub(super) fn target(&self) -> Target {
         Target { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
     }

@@ -8,6 +8,7 @@ use clap::Args;
 use ipnet::IpNet;
 
 use super::accept::AcceptOptions;
+use super::snapshot::SnapshotOptions;
 use super::{Format, output, value};
 use crate::document::{ExpectationDocument, UnshownServices};
 use crate::expect::{Granularity, Matrix, unmatched};
@@ -15,7 +16,7 @@ use crate::policy::Engine;
 use crate::snapshot::{AddressRanges, Snapshot};
 use crate::{report, source};
 
-/// Show which connections the policies of manifests allow. Sends no packets
+/// Show which connections the policies of manifests or of a cluster allow. Sends no packets
 ///
 /// Shows every ordered pair of workloads, or of a workload and an address range outside the cluster, with
 /// the ports that the first may reach at the second. Pairs that may exchange nothing are left out.
@@ -23,7 +24,7 @@ use crate::{report, source};
 #[command(after_help = EXAMPLES)]
 pub(super) struct ExpectArgs {
     /// Manifests: files, folders, or - for standard input; YAML or JSON
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "from_cluster", value_name = "PATH")]
     paths: Vec<PathBuf>,
 
     /// What to print
@@ -44,6 +45,9 @@ pub(super) struct ExpectArgs {
 
     #[command(flatten)]
     ranges: RangeOptions,
+
+    #[command(flatten)]
+    live: SnapshotOptions,
 }
 
 /// The ranges of addresses that the manifests do not contain.
@@ -79,12 +83,15 @@ Examples:
   netproof expect --pods -o json all.yaml          pods, for a machine to read
   netproof expect -n shop shop.yaml                as kubectl apply -n shop -f shop.yaml
   netproof expect --pod-cidr 10.244.0.0/16 deploy/ where policies have ipBlocks
-  kubectl get ns,nodes,pods,svc,netpol,deploy -A -o json | netproof expect -
-  kubectl kustomize overlays/prod | netproof expect -";
+  kubectl kustomize overlays/prod | netproof expect -
+  netproof expect --from-cluster                   what the policies of the current cluster allow now
+  netproof expect --from-cluster --save-snapshot now.json; netproof expect now.json
+  netproof expect --from-cluster --save-snapshot bug.json --redact
+  kubectl get ns,nodes,pods,svc,netpol,deploy -A -o json | netproof expect -";
 
 pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<ExitCode> {
     let snapshot = read(args)?;
-    let Snapshot { cluster, other, warnings, unshown, .. } = &snapshot;
+    let Snapshot { cluster, other, warnings, unshown, unseen, not_enforced, .. } = &snapshot;
     if !other.ignored.is_empty() {
         let kinds: Vec<_> = other.ignored.iter().map(|(kind, number)| format!("{kind} ({number})")).collect();
         output::line(&format!("not looked at, as it has no part in NetworkPolicy: {}", kinds.join(", ")));
@@ -100,11 +107,15 @@ pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<ExitCode> {
         }
         anyhow::bail!(
             "there are policies and no pods, so nothing can be said: add the manifests of the workloads, or \
-             pipe a dump of the cluster (kubectl get ns,nodes,pods,svc,netpol,deploy -A -o json | netproof expect -)"
+             read the cluster itself (netproof expect --from-cluster)"
         );
     }
     let unused = args.accept.unused(&unmodelled);
-    let warnings = [warnings, &other.warnings, &unmatched(cluster), &unused].map(Vec::as_slice).concat();
+    let not_enforced: Vec<_> = not_enforced.iter().map(|what| format!("not enforced: {what}")).collect();
+    let unseen = unseen.iter().filter(|unseen| !unseen.is_needed);
+    let unseen: Vec<_> = unseen.map(|unseen| format!("not seen: {unseen}")).collect();
+    let all = [&not_enforced, &unseen, warnings, &other.warnings, &unmatched(cluster), &unused];
+    let warnings = all.map(Vec::as_slice).concat();
     // The table contains the kinds.
     let shown = match args.output {
         Format::Table => &[],
@@ -124,12 +135,19 @@ pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn read(args: &ExpectArgs) -> anyhow::Result<Snapshot> {
-    source::refuse_unbuilt(&args.paths, "netproof expect -")?;
-    let mut documents = Vec::new();
-    for text in source::read(&args.paths)? {
-        documents.extend(text.manifests()?);
-    }
-    let mut snapshot = Snapshot::read(&documents, args.namespace.as_deref())?;
+    let mut snapshot = match args.live.read()? {
+        Some(snapshot) => snapshot,
+        None => read_manifests(&args.paths, args.namespace.as_deref())?,
+    };
     snapshot.narrow(args.ranges.ranges())?;
     Ok(snapshot)
+}
+
+fn read_manifests(paths: &[PathBuf], namespace: Option<&str>) -> anyhow::Result<Snapshot> {
+    source::refuse_unbuilt(paths, "netproof expect -")?;
+    let mut documents = Vec::new();
+    for text in source::read(paths)? {
+        documents.extend(text.manifests()?);
+    }
+    Ok(Snapshot::read(&documents, namespace)?)
 }

@@ -24,6 +24,7 @@ mod run_options;
 mod select;
 mod selftest;
 mod site;
+mod snapshot;
 mod timing;
 mod value;
 mod verify;

@@ -79,7 +79,8 @@ impl Reader {
         let spec_rules = self.spec_rules(&file.metadata.spec_rules)?;
         let requires = self.requires(&file.requires)?;
         let steps = self.steps(file.steps.value, &world, &spec_rules, &requires, &mut ignored)?;
-        let OtherKinds { ignored, unmodelled, warnings } = OtherKinds::new(&ignored);
+        let OtherKinds { ignored, unmodelled, staged, mut warnings } = OtherKinds::new(&ignored);
+        warnings.extend(staged.iter().map(|kind| format!("not enforced: {kind}")));
         Ok(Scenario {
             nodes: Vec::new(),
             name: file.metadata.name.value,

@@ -16,6 +16,9 @@ pub(super) const STATEFUL_SET_POD: &str = "statefulset.kubernetes.io/pod-name";
 pub(super) const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
 const JOB_NAMES: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
 const JOB_UIDS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller-uid"];
+/// The keys without a prefix.
+pub(super) const KEYS: [&str; 5] =
+    [POD_TEMPLATE_HASH, REVISION_HASH, GENERATION, "job-name", "controller-uid"];
 const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// Labels of a node that the API server copies to a pod when the pod is bound to the node, since Kubernetes 1.35
 /// (<https://kep.k8s.io/4742>).

@@ -3,20 +3,23 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::attach::{Parts, Workload};
 use super::identity::Identity;
+use super::info::{self, NotEnforced, SnapshotInfo, Unseen};
 use super::named::WrittenPolicy;
 use super::node::ReadNode;
 use super::notice::{UnknownFields, empty_fields};
-use super::object::{Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
+use super::object::{Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects, objects_of};
 use super::other::{OtherKinds, OtherObject};
 use super::ranges::{self, AddressRanges, OutOfRange};
 use super::service::Unshown;
+use super::unread::Unread;
 use crate::policy::{Cluster, Namespace, Pod};
 use crate::source::{Document, Error, Node, Place};
 
-/// The content of a set of manifests.
+/// The content of a set of manifests, or of a live cluster.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// The cluster. If a workload has no pods in the input, one pod represents all of its pods that no selector
@@ -34,14 +37,23 @@ pub struct Snapshot {
     pub warnings: Vec<String>,
     /// The Services that do something which the expected matrix does not show, by reason.
     pub unshown: BTreeMap<Unshown, Vec<Identity>>,
+    /// Objects of a live cluster that could not be seen. Those that the answer needs are also in `other`, as kinds that
+    /// are not modelled.
+    pub unseen: Vec<Unseen>,
+    /// Enforcers of a live cluster that do not enforce, and policies that are only staged.
+    pub not_enforced: Vec<NotEnforced>,
 }
 
 impl Snapshot {
     /// Reads the objects of all documents. Objects that name no namespace are in `namespace`, or in `default`.
     ///
+    /// The objects of a saved snapshot are read tolerantly, because nobody can correct what a cluster has: an object
+    /// that cannot be read becomes a kind that is not modelled, which the user must accept by name.
+    ///
     /// # Errors
-    /// If a document contains something that is not an object, or that the API server would refuse. If an object
-    /// occurs again with different content. If the templates make too many pods.
+    /// If a document of manifests contains something that is not an object, or that the API server would refuse. If an
+    /// object occurs again with different content. If the templates make too many pods. If the notes of a saved
+    /// snapshot cannot be read.
     pub fn read<'a>(
         documents: impl IntoIterator<Item = &'a Document>,
         namespace: Option<&str>,
@@ -49,6 +61,11 @@ impl Snapshot {
         let reading = Reading { namespace, tolerates_newer_servers: true, ..Reading::default() };
         let mut builder = Builder::default();
         for document in documents {
+            let items = document.node.get("items").map(Node::items).unwrap_or_default();
+            if items.iter().any(SnapshotInfo::is) {
+                items.iter().try_for_each(|item| builder.add_saved(&document.name, item, reading))?;
+                continue;
+            }
             for item in objects(document, reading)? {
                 builder.add(item)?;
             }
@@ -80,9 +97,27 @@ struct Builder<'a> {
     generated: HashMap<(&'static str, Identity), usize>,
     others: BTreeMap<OtherObject, usize>,
     unknown: UnknownFields,
+    unread: Unread,
 }
 
 impl<'a> Builder<'a> {
+    /// Adds an object of a saved snapshot.
+    fn add_saved(&mut self, file: &Arc<str>, node: &'a Node, reading: Reading<'_>) -> Result<(), Error> {
+        if SnapshotInfo::is(node) {
+            let info = SnapshotInfo::read(node)
+                .map_err(|error| Error::at(file, error.at(), error.to_string()).because(error))?;
+            self.snapshot.unseen.extend(info.unseen);
+            self.snapshot.not_enforced.extend(info.not_enforced);
+            return Ok(());
+        }
+        let items = objects_of(file, node, reading);
+        let added = items.and_then(|items| items.into_iter().try_for_each(|item| self.add(item)));
+        if let Err(error) = added {
+            self.unread.add(node, &error);
+        }
+        Ok(())
+    }
+
     fn add(&mut self, item: Item<'a>) -> Result<(), Error> {
         self.unknown.add(&item);
         let Item { object, place, node, .. } = item;
@@ -176,10 +211,16 @@ impl<'a> Builder<'a> {
     fn finish(mut self) -> Result<Snapshot, Error> {
         self.snapshot.workloads = std::mem::take(&mut self.parts).attach(&mut self.snapshot.cluster)?;
         self.add_namespaces();
-        self.snapshot.other = OtherKinds::new(&self.others);
-        self.snapshot.other.unmodelled.extend(self.unknown.unmodelled());
+        let mut other = OtherKinds::new(&self.others);
+        other.unmodelled.extend(self.unknown.unmodelled());
+        other.unmodelled.extend(self.unread.unmodelled());
+        other.unmodelled.extend(info::unmodelled(&self.snapshot.unseen));
+        self.snapshot.not_enforced.append(&mut other.staged);
+        self.snapshot.other = other;
         self.snapshot.warnings.extend(self.unknown.warnings());
-        ranges::from_nodes(&mut self.snapshot.cluster, &self.nodes);
+        // If a node could not be read, the others are not all addresses that nodes have.
+        let all_nodes = if self.unread.has_nodes() { &[] } else { self.nodes.as_slice() };
+        ranges::from_nodes(&mut self.snapshot.cluster, all_nodes);
         self.snapshot.cluster.nodes = self.nodes.drain(..).map(|read| read.node).collect();
         let by_name = |w: &Workload| (w.identity.clone(), w.kind);
         self.snapshot.workloads.sort_by_key(by_name);
@@ -191,7 +232,8 @@ impl<'a> Builder<'a> {
         let Cluster { namespaces, pods, services, policies, .. } = &mut self.snapshot.cluster;
         let mentioned = (pods.iter().map(|pod| &pod.namespace))
             .chain(services.iter().map(|service| &service.namespace))
-            .chain(policies.iter().map(|policy| &policy.namespace));
+            .chain(policies.iter().map(|policy| &policy.namespace))
+            .chain(self.unread.namespaces());
         let mut missing: Vec<_> = mentioned.cloned().collect();
         missing.sort_unstable();
         missing.dedup();

@@ -1,7 +1,8 @@
-//! The state of a cluster, read from manifests.
+//! The state of a cluster, read from manifests or from the cluster itself.
 //!
-//! This module alone converts Kubernetes' own types. It decodes objects strictly, checks them as the API server does,
-//! and converts them once to the types of [`policy`](crate::policy).
+//! This module alone converts Kubernetes' own types. It decodes objects, checks them as the API server does, and
+//! converts them once to the types of [`policy`](crate::policy). Manifests are read strictly. Objects of a live cluster
+//! ([`saved`]) are read tolerantly.
 
 mod attach;
 pub mod cluster_policy;
@@ -10,6 +11,7 @@ mod distinction;
 mod field;
 mod group;
 mod identity;
+mod info;
 mod kind;
 mod list;
 mod manifests;
@@ -24,20 +26,24 @@ mod pod;
 mod ranges;
 mod replicas;
 pub(crate) mod rules;
+pub mod saved;
 mod scaler;
 mod service;
+mod unread;
 mod workload;
 mod workload_kind;
 
 pub use attach::Workload;
 pub use field::{Field, Problem};
 pub use identity::Identity;
+pub use info::{NotEnforced, SnapshotInfo, Unseen};
 pub use kind::is_closed as is_closed_group;
 pub use manifests::Snapshot;
 pub use named::{AddressName, Lookup, WrittenPolicy};
 pub(crate) use network_policy::read_selector;
 pub use node::ReadNode;
 pub use object::{Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
+pub(crate) use other::STAGED;
 pub use other::{
     ForeignPolicy, OtherKinds, OtherObject, Part, Unmodelled, foreign_part, foreign_policies, foreign_policy,
 };

@@ -121,8 +121,17 @@ pub struct Reading<'a> {
 /// If the document is not a Kubernetes object, has a field that its kind does not have, or contains something that
 /// the API server would refuse. If a named address has no address.
 pub fn objects<'a>(document: &'a Document, reading: Reading<'_>) -> Result<Vec<Item<'a>>, Error> {
+    objects_of(&document.name, &document.node, reading)
+}
+
+/// Returns the objects that a node of a file contains. For errors, see [`objects`].
+pub(super) fn objects_of<'a>(
+    file: &Arc<str>,
+    node: &'a Node,
+    reading: Reading<'_>,
+) -> Result<Vec<Item<'a>>, Error> {
     let mut items = Vec::new();
-    read(Context { file: &document.name, reading }, &document.node, None, &mut items)?;
+    read(Context { file, reading }, node, None, &mut items)?;
     Ok(items)
 }
 

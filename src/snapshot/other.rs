@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::info::NotEnforced;
 use super::{kind, plain};
 use crate::source::{Node, Value};
 
@@ -77,6 +78,8 @@ pub enum Part {
     Unmodelled(Cow<'static, str>),
     /// They may decide about packets or make pods, but usually do not. The text says what they may do.
     Perhaps(Cow<'static, str>),
+    /// Not at all, although they look like policies: the network plugin only stages them.
+    Staged,
 }
 
 /// A kind that netproof does not model, and that has objects in the input.
@@ -101,6 +104,8 @@ pub struct OtherKinds {
     pub ignored: BTreeMap<String, usize>,
     /// Kinds without which the answer is unknown.
     pub unmodelled: Vec<Unmodelled>,
+    /// Kinds of policies that are only staged.
+    pub staged: Vec<NotEnforced>,
     /// Warnings for the user.
     pub warnings: Vec<String>,
 }
@@ -124,6 +129,12 @@ impl OtherKinds {
                     is_accepted: false,
                 }),
                 Part::Perhaps(why) => perhaps.entry(why).or_default().push(format!("{kind} ({count})")),
+                Part::Staged => sorted.staged.push(NotEnforced {
+                    what: format!("{kind} ({count})"),
+                    why: STAGED.to_owned(),
+                    source: String::new(),
+                    is_everything: false,
+                }),
             }
         }
         let warnings = perhaps.into_iter().map(|(why, kinds)| format!("{}: {why}", kinds.join(", ")));
@@ -173,13 +184,6 @@ pub struct ForeignPolicy {
     effect: &'static Part,
 }
 
-impl ForeignPolicy {
-    /// Returns whether the network plugin enforces it: it is not only staged.
-    pub fn is_in_force(&self) -> bool {
-        *self.effect != STAGED
-    }
-}
-
 /// Returns the foreign kinds that may decide about packets.
 pub fn foreign_policies() -> impl Iterator<Item = ForeignPolicy> {
     let of_group = |(group, effect, kinds): &'static Kinds| {
@@ -199,7 +203,8 @@ const fn perhaps(what: &'static str) -> Part {
 /// Of kinds that allow or deny packets.
 const DECIDES: Part = unmodelled("allows or denies packets by rules that netproof does not model");
 /// Of kinds that the network plugin does not enforce.
-const STAGED: Part = unmodelled("is staged: it is not in force, and netproof does not model what it plans");
+pub(crate) const STAGED: &str =
+    "is staged: the network plugin reports what it would do, and does not enforce it";
 /// Of kinds that redirect packets, or change their source address.
 const REDIRECTS: Part = unmodelled("changes where packets come from or go to, which netproof does not model");
 /// Of kinds that put pods into networks of their own.
@@ -235,9 +240,9 @@ const FOREIGN_POLICIES: &[Kinds] = {
         ("cilium.io", DECIDES, &["CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"]),
         ("cilium.io", REDIRECTS, CILIUM_REDIRECTS),
         ("crd.projectcalico.org", DECIDES, CALICO),
-        ("crd.projectcalico.org", STAGED, CALICO_STAGED),
+        ("crd.projectcalico.org", Part::Staged, CALICO_STAGED),
         ("projectcalico.org", DECIDES, CALICO),
-        ("projectcalico.org", STAGED, CALICO_STAGED),
+        ("projectcalico.org", Part::Staged, CALICO_STAGED),
         ("crd.antrea.io", DECIDES, &["NetworkPolicy", "ClusterNetworkPolicy"]),
         ("crd.antrea.io", REDIRECTS, &["Egress", "TrafficControl"]),
         ("networking.k8s.aws", DECIDES, &["ApplicationNetworkPolicy", "ClusterNetworkPolicy"]),

@@ -17,8 +17,8 @@ pub struct Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.location {
-            Some(location) => write!(f, "{}:{location}", self.name),
-            None => write!(f, "{}", self.name),
+            Some(location) if location != Location::NOWHERE => write!(f, "{}:{location}", self.name),
+            Some(_) | None => write!(f, "{}", self.name),
         }
     }
 }

@@ -16,6 +16,9 @@ impl Location {
     /// The beginning of a text.
     pub const START: Self = Self { line: 1, column: 1 };
 
+    /// The location of a value that was not read from a text. Messages do not show it.
+    pub const NOWHERE: Self = Self { line: 0, column: 0 };
+
     /// Returns the location at the end of a text that begins here.
     pub(super) fn after(self, text: &str) -> Self {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);

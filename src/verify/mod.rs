@@ -3,6 +3,7 @@
 
 mod class;
 mod matrix;
+mod outside;
 mod place;
 mod plan;
 mod ports;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::class::{Class, classes, twin};
+use super::outside::Outside;
 use super::ports::{PortOf, edges, is_free, of_intent, served, unnamed};
 use super::question::Question;
 use crate::plan::Cell;
@@ -71,6 +72,8 @@ impl Plan {
         cluster.pods.extend(twins.list.iter().map(|(_, pod)| pod.clone()));
         let families = families(&snapshot.cluster);
         let (mut questions, pairs) = twins.questions(&cluster, first, tenancy, &families);
+        let outside = Outside::new(&cluster, tenancy);
+        questions.extend(outside.questions(twins.list.iter().map(|(_, pod)| pod), tenancy));
         if questions.is_empty() {
             return Err(Error::NoPairs);
         }
@@ -84,6 +87,7 @@ impl Plan {
         };
         let world = World {
             cluster,
+            externals: outside.externals(),
             families,
             twins: twins.list.iter().map(|(_, pod)| Identity::of_pod(pod)).collect(),
             ..World::default()
@@ -224,7 +228,7 @@ impl Twins {
     }
 }
 
-fn tenants_of(tenancy: &Tenancy, pod: &Pod) -> Vec<String> {
+pub(super) fn tenants_of(tenancy: &Tenancy, pod: &Pod) -> Vec<String> {
     tenancy.tenants_of(&pod.namespace).map(|tenant: &Tenant| tenant.name.clone()).collect()
 }
 

@@ -111,7 +111,7 @@ pub(super) async fn check_cleanup(client: &Client, prepared: &[String]) -> Resul
     bounded(checks).await.map(drop)
 }
 
-async fn check(client: &Client, namespace: Option<&str>, rules: &[Rule]) -> Result<(), Error> {
+pub(super) async fn check(client: &Client, namespace: Option<&str>, rules: &[Rule]) -> Result<(), Error> {
     let missing = missing(client, namespace, rules).await?;
     if missing.is_empty() { Ok(()) } else { Err(Error::Unavailable(say_missing(namespace, &missing))) }
 }

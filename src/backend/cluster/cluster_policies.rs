@@ -36,7 +36,7 @@ fn api_of(kind: ClusterPolicyKind) -> (&'static str, &'static str) {
     }
 }
 
-fn resource(kind: ClusterPolicyKind) -> ApiResource {
+pub(super) fn resource(kind: ClusterPolicyKind) -> ApiResource {
     let (version, plural) = api_of(kind);
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, version, kind.name()), plural)
 }

@@ -10,9 +10,10 @@ use kube::core::GroupVersionKind;
 
 use super::request::{bounded, persistently, status_code};
 use crate::backend::Error;
+use crate::policy::ClusterPolicyKind;
 use crate::snapshot::cluster_policy::GROUP;
 use crate::snapshot::{
-    Part, Unmodelled, foreign_part, foreign_policies, foreign_policy, is_closed_group, is_plain_group,
+    Part, STAGED, Unmodelled, foreign_part, foreign_policies, is_closed_group, is_plain_group,
 };
 
 /// The objects of this sort that the cluster has, or may have.
@@ -30,75 +31,101 @@ pub(super) struct Foreign {
 type Kind = (String, String);
 
 /// A kind that the cluster serves.
-struct Served {
-    resource: ApiResource,
-    is_namespaced: bool,
+pub(super) struct Served {
+    pub(super) resource: ApiResource,
+    pub(super) is_namespaced: bool,
+}
+
+/// A kind that the cluster may have, and that the policy engine does not model.
+pub(super) struct Candidate {
+    kind: Kind,
+    /// How objects of the kind affect the answers.
+    pub(super) part: Part,
+    /// How to list the objects; `None` if the cluster does not say whether it has the kind.
+    pub(super) served: Option<Served>,
+}
+
+impl Candidate {
+    /// Returns `Kind.group`.
+    pub(super) fn name(&self) -> String {
+        format!("{}.{}", self.kind.1, self.kind.0)
+    }
+}
+
+/// The kinds to search for.
+pub(super) struct Candidates {
+    pub(super) kinds: Vec<Candidate>,
+    /// Warning about groups of which the cluster does not say which kinds they have.
+    pub(super) warning: Option<String>,
+}
+
+/// Returns the kinds that the cluster has, or may have, and whose objects affect the answers. `of_cluster_policies`
+/// returns how objects affect them that are of a kind of cluster-scoped policies.
+pub(super) async fn candidates(
+    client: &Client,
+    groups: &[APIGroup],
+    of_cluster_policies: impl Fn(ClusterPolicyKind) -> Option<Part>,
+) -> Result<Candidates, Error> {
+    let (mut served, unread) = served_kinds(client, groups).await?;
+    let strangers: Vec<&str> = unread.iter().map(String::as_str).filter(|group| !is_known(group)).collect();
+    let warning = (!strangers.is_empty())
+        .then(|| format!("{}: the cluster does not say which kinds these groups have", strangers.join(", ")));
+    // Known kinds are searched even if the cluster does not report whether it has them.
+    let known = foreign_policies().map(|policy| (policy.group, policy.kind));
+    let known = ClusterPolicyKind::ALL.map(|kind| (GROUP, kind.name())).into_iter().chain(known);
+    let mut kinds: Vec<Kind> = known.map(|(group, kind)| (group.to_owned(), kind.to_owned())).collect();
+    kinds.extend(served.keys().filter(|kind| !kinds.contains(kind)).cloned().collect::<Vec<_>>());
+    let candidate = |kind: Kind| {
+        let own = ClusterPolicyKind::ALL.into_iter().find(|own| kind.0 == GROUP && own.name() == kind.1);
+        let part = own.map_or_else(|| foreign_part(&kind.1, &kind.0), &of_cluster_policies)?;
+        let served = served.remove(&kind);
+        (served.is_some() || unread.contains(&kind.0)).then_some(Candidate { kind, part, served })
+    };
+    Ok(Candidates { kinds: kinds.into_iter().filter_map(candidate).collect(), warning })
 }
 
 /// Searches the cluster for such objects.
 pub(super) async fn look(client: &Client, groups: &[APIGroup]) -> Result<Foreign, Error> {
-    let (served, unread) = served_kinds(client, groups).await?;
-    let strangers: Vec<&str> = unread.iter().map(String::as_str).filter(|group| !is_known(group)).collect();
-    // Known kinds are searched even if the cluster does not report whether it has them.
-    let known = foreign_policies().map(|policy| (policy.group, policy.kind));
-    let known = MODELLED.iter().map(|kind| (GROUP, *kind)).chain(known);
-    let known: Vec<Kind> = known.map(|(group, kind)| (group.to_owned(), kind.to_owned())).collect();
-    let others = served.keys().filter(|kind| !known.contains(kind));
-    let parts = known.iter().chain(others).filter_map(|kind| Some((kind, part(kind)?)));
-    let found = bounded(parts.map(async |(kind, part)| {
-        let count = match served.get(kind) {
+    let why = "decides beside the scenarios' own, which are all that netproof knows of";
+    let Candidates { kinds, warning } =
+        candidates(client, groups, |_| Some(Part::Unmodelled(why.into()))).await?;
+    let found = bounded(kinds.into_iter().map(async |candidate| {
+        let count = match &candidate.served {
             Some(served) => count(client, &served.resource).await,
-            None if unread.contains(&kind.0) => Some(Err(NotListed)),
-            None => None,
+            None => Some(Err(NotListed)),
         };
-        Ok::<_, Error>((kind, part, count))
+        Ok::<_, Error>((candidate, count))
     }));
     let mut foreign = Foreign::default();
-    for (kind, part, count) in found.await? {
+    for (candidate, count) in found.await? {
         let is_listed = !matches!(count, Some(Err(NotListed)));
-        let own = served.get(kind).filter(|served| served.is_namespaced && is_listed);
-        let is_in_force = foreign_policy(&kind.1, &kind.0).is_none_or(|policy| policy.is_in_force());
-        if let (Some(served), Part::Unmodelled(_), true) = (own, &part, is_in_force) {
+        let own = candidate.served.as_ref().filter(|served| served.is_namespaced && is_listed);
+        if let (Some(served), Part::Unmodelled(_)) = (own, &candidate.part) {
             foreign.kinds.push(served.resource.clone());
         }
         let Some(count) = count else { continue };
-        let name = format!("{}.{}", kind.1, kind.0);
-        match part {
+        let name = candidate.name();
+        let shown = || match &count {
+            Ok(count) => count.to_string(),
+            Err(NotListed) => "cannot be listed".to_owned(),
+        };
+        match candidate.part {
             Part::None => {}
             Part::Unmodelled(why) => {
-                let count = count.ok();
-                let why = why.into_owned();
+                let (count, why) = (count.ok(), why.into_owned());
                 foreign.unmodelled.push(Unmodelled { kind: name, count, why, is_accepted: false });
             }
-            Part::Perhaps(why) => {
-                let count = count.map_or_else(|NotListed| "cannot be listed".to_owned(), |n| n.to_string());
-                foreign.warnings.push(format!("{name} ({count}): {why}"));
-            }
+            Part::Perhaps(why) => foreign.warnings.push(format!("{name} ({}): {why}", shown())),
+            Part::Staged => foreign.warnings.push(format!("{name} ({}): {STAGED}", shown())),
         }
     }
-    if !strangers.is_empty() {
-        let warning =
-            format!("{}: the cluster does not say which kinds these groups have", strangers.join(", "));
-        foreign.warnings.push(warning);
-    }
+    foreign.warnings.extend(warning);
     Ok(foreign)
 }
-
-/// Kinds that the engine models. It knows only the scenarios' own objects of these kinds.
-const MODELLED: [&str; 3] = ["AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"];
 
 /// Returns whether a group has kinds that are searched by name.
 fn is_known(group: &str) -> bool {
     group == GROUP || foreign_policies().any(|policy| policy.group == group)
-}
-
-/// Returns what objects of a kind mean for the verdicts. `None` if they are not known to mean anything.
-fn part((group, kind): &Kind) -> Option<Part> {
-    if group == GROUP && MODELLED.contains(&kind.as_str()) {
-        let why = "decides beside the scenarios' own, which are all that netproof knows of";
-        return Some(Part::Unmodelled(why.into()));
-    }
-    foreign_part(kind, group)
 }
 
 /// Returns the kinds of all groups that may have policies, each in the first version that has it, and the

@@ -1,0 +1,130 @@
+//! Destinations that are no pods: addresses outside the cluster, and ports of nodes.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::plan::tenants_of;
+use super::ports::{PortOf, unnamed};
+use super::question::Question;
+use crate::plan::Cell;
+use crate::policy::{Cluster, IpFamily, Pod, Port, PortRange, Protocol};
+use crate::tenants::{Party, Target, Tenancy};
+use crate::world::{EndpointName, External, Probe};
+
+/// Ports that are probed at an address if the tenants name none.
+const USUAL: [u16; 2] = [80, 443];
+
+/// The destinations that are no pods.
+pub(super) struct Outside {
+    destinations: Vec<Destination>,
+}
+
+/// An address outside the cluster, or a node.
+struct Destination {
+    name: EndpointName,
+    /// `None` for a node, whose address the backend knows.
+    address: Option<IpAddr>,
+    families: Vec<IpFamily>,
+    ports: Vec<PortOf>,
+}
+
+impl Outside {
+    pub(super) fn new(cluster: &Cluster, tenancy: &Tenancy) -> Self {
+        let targets = tenancy.targets();
+        let mut destinations: Vec<Destination> = targets.iter().flat_map(addresses).collect();
+        let ports: Vec<PortOf> = tenancy.node_ports().into_iter().collect();
+        if !ports.is_empty() {
+            destinations.extend(cluster.nodes.iter().map(|node| {
+                let known: Vec<IpFamily> =
+                    IpFamily::ALL.into_iter().filter(|family| node.address(*family).is_some()).collect();
+                Destination {
+                    name: EndpointName::Node(node.name.clone()),
+                    address: None,
+                    families: if known.is_empty() { vec![IpFamily::V4] } else { known },
+                    ports: ports.clone(),
+                }
+            }));
+        }
+        Self { destinations }
+    }
+
+    /// Returns the addresses as endpoints of a world.
+    pub(super) fn externals(&self) -> Vec<External> {
+        let external = |destination: &Destination| match &destination.name {
+            EndpointName::External(name) => Some(External {
+                name: name.clone(),
+                addresses: destination.address.into_iter().collect(),
+            }),
+            EndpointName::Node(_) | EndpointName::Pod { .. } | EndpointName::Service { .. } => None,
+        };
+        self.destinations.iter().filter_map(external).collect()
+    }
+
+    /// Returns the questions about connections from these pods. Only TCP tells whether somebody accepts it.
+    pub(super) fn questions<'a>(
+        &self,
+        pods: impl Iterator<Item = &'a Pod>,
+        tenancy: &Tenancy,
+    ) -> Vec<Question> {
+        let mut questions = Vec::new();
+        for pod in pods {
+            let from = tenants_of(tenancy, pod);
+            for Destination { name, address, families, ports } in &self.destinations {
+                let to = match (name, address) {
+                    (EndpointName::Node(node), _) => Party::Node(Some(node)),
+                    (_, Some(address)) => Party::Address(*address),
+                    (_, None) => continue,
+                };
+                for (protocol, port) in ports.iter().filter(|(protocol, _)| *protocol == Protocol::Tcp) {
+                    let intent = tenancy.intent(Party::of_pod(pod), to, *port, *protocol);
+                    let Some(intent) = intent else { continue };
+                    let cell = |family: &IpFamily| Cell {
+                        from: EndpointName::of_pod(pod),
+                        to: name.clone(),
+                        family: *family,
+                        probe: Probe::Port { port: *port, protocol: *protocol },
+                    };
+                    questions.extend(families.iter().map(cell).map(|cell| Question {
+                        cell,
+                        intent: Some(intent.clone()),
+                        from: from.clone(),
+                        to: Vec::new(),
+                    }));
+                }
+            }
+        }
+        questions
+    }
+}
+
+/// Returns one destination for each range of addresses: its first address stands for it.
+fn addresses(target: &Target) -> Vec<Destination> {
+    let ports: Vec<PortOf> = match target.ports.is_empty() {
+        true => {
+            let usual = USUAL.into_iter().filter_map(|port| Some((Protocol::Tcp, Port::new(port)?)));
+            usual.chain(unnamed()).collect()
+        }
+        false => target.ports.iter().flat_map(|(protocol, range)| ends(*range).map(|port| (*protocol, port))).collect(),
+    };
+    let destination = |range: &IpNet| {
+        let address = range.hosts().next().unwrap_or_else(|| range.addr());
+        let name = match target.addresses.as_slice() {
+            [_] => target.name.clone(),
+            [] | [_, ..] => format!("{} {address}", target.name),
+        };
+        Destination {
+            name: EndpointName::External(name),
+            address: Some(address),
+            families: vec![IpFamily::of(address)],
+            ports: ports.clone(),
+        }
+    };
+    target.addresses.iter().map(destination).collect()
+}
+
+/// Returns the lowest and the highest port of a range.
+fn ends(range: PortRange) -> impl Iterator<Item = Port> {
+    let last = Some(range.last()).filter(|last| *last != range.first());
+    std::iter::once(range.first()).chain(last)
+}
