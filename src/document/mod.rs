@@ -35,11 +35,12 @@ pub use time::{Latency, Millis, Quantiles, RunLatency, StepTimes};
 pub use verify::{Blame, Difference as TenantDifference, Tenant, TenantPair, VerifyDocument};
 
 pub use crate::fuzz::{Differs, Tally};
-pub use crate::policy::{Decision, Direction, IpFamily};
+pub use crate::policy::{Decision, Direction, IpFamily, Labels};
 pub use crate::scenario::Demonstrates;
 pub(crate) use crate::selftest::ENOUGH;
 pub use crate::snapshot::Unmodelled;
 pub use crate::verdict::{Change, Counts, NodeCounts, NodeCoverage, Outcome, Proof, Repetitions};
+pub use crate::verify::{Coverage as TwinCoverage, LabelLeak, State as PairState};
 
 use std::collections::BTreeMap;
 

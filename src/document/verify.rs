@@ -8,7 +8,7 @@ use super::{ApiVersion, Cell, RunDocument, VerifyKind, names, texts};
 use crate::policy::Decision;
 use crate::tenants::{Intent, Tenancy};
 use crate::verdict::Outcome;
-use crate::verify::{Checked, Coverage, Plan, Question, State};
+use crate::verify::{Checked, Coverage, LabelLeak, Plan, Question, State};
 
 names! {
     /// What is wrong: the policies, or the network.
@@ -35,6 +35,7 @@ pub struct VerifyDocument {
     /// Destinations that nobody reaches, so that nothing was asked about them.
     pub silent: Vec<String>,
     pub matrix: Vec<TenantPair>,
+    pub label_leaks: Vec<LabelLeak>,
     pub differences: Vec<Difference>,
     /// The cells, as one scenario with one step.
     pub run: RunDocument,
@@ -110,6 +111,7 @@ impl VerifyDocument {
             coverage: plan.coverage,
             silent: checked.silent.iter().cloned().collect(),
             matrix: pairs.collect(),
+            label_leaks: plan.label_leaks.clone(),
             differences: run
                 .cells()
                 .zip(&checked.questions)

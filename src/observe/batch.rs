@@ -1,6 +1,6 @@
 //! Requests to agents: the probes of one agent are one request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,9 @@ use crate::world::EndpointName;
 
 /// A listener, with the family of the address at which its own agent probes it.
 pub(super) type OwnListener = (EndpointName, Listener, IpFamily);
+
+/// Agents that reach destinations without an agent, by destination.
+pub(super) type References = HashMap<OwnListener, Arc<Agent>>;
 
 /// The purpose of a probe in a round.
 pub(super) enum Purpose {

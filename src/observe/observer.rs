@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use netproof_probe::wire::Listener;
 
+use super::batch::References;
 use super::brackets::Brackets;
 use super::canary::Canaries;
 use super::finding::Finding;
@@ -15,7 +16,6 @@ use super::listen::{self, Open, Unavailable};
 use super::new_pods::{self, NewPods};
 use super::planned::{Addresses, PlannedCell, ProbedCell, plan};
 use super::power::Pools;
-use super::reference::References;
 use super::round::{Probing, Rounds};
 use super::sentinel::Watch;
 use super::settings::{LEAK_SHARE, Settings};

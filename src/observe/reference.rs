@@ -1,7 +1,7 @@
 //! References: agents that reach destinations without an agent, such as a node's kubelet. The silence of such a
 //! destination means something only while its reference reaches it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,9 +14,6 @@ use crate::backend::{Agent, Backend, Place};
 use crate::plan::{Cell, Router};
 use crate::policy::{Decision, Engine};
 use crate::world::EndpointName;
-
-/// The reference of each destination that has one.
-pub(super) type References = HashMap<OwnListener, Arc<Agent>>;
 
 impl<B: Backend> Observer<'_, B> {
     /// Finds a reference for the destinations without an agent among these cells: a canary, which no policy restricts, or

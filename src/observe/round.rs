@@ -9,12 +9,11 @@ use futures_util::future::join;
 use netproof_probe::wire::{Listener, Nonce, Target};
 
 use super::arrived::{Arrived, ArrivedAt, places};
-use super::batch::{OwnListener, Purpose, probe_all};
+use super::batch::{OwnListener, Purpose, References, probe_all};
 use super::canary::{Canaries, LostCanaries, Path};
 use super::ledger::{Ledger, Sent};
 use super::listen::Unavailable;
 use super::planned::PlannedCell;
-use super::reference::References;
 use super::sentinel::{Signal, Watch};
 use super::settle::Prober;
 use super::track::{Loss, Sighting};

@@ -117,6 +117,16 @@ impl OrderedPolicy {
     }
 }
 
+impl OrderedRule {
+    /// Returns whether the rule lets traffic through.
+    pub(crate) fn allows(&self) -> bool {
+        match self.action {
+            Action::Accept => true,
+            Action::Deny | Action::Pass => false,
+        }
+    }
+}
+
 impl PeerSpec {
     /// Returns the pods that the peer selects, or `None` if it is not a selector of pods.
     pub(crate) fn pods(&self) -> Option<&PodScope> {

@@ -6,8 +6,10 @@ use super::escape::{Plain, lines, shown};
 use super::page::{LINES, Page, Row};
 use super::style::{BAD, FAINT, GOOD, STRONG, Table, UNSURE, count, duration, join, paint, thousands};
 use super::view;
-use crate::document::{Blame, Outcome, Problem, TenantDifference as Difference, TenantPair, VerifyDocument};
-use crate::verify::State;
+use crate::document::{
+    Blame, LabelLeak, Labels, Outcome, PairState as State, Problem, TenantDifference as Difference,
+    TenantPair, VerifyDocument,
+};
 
 /// Returns the report of a check. `everything` shows all differences, and every matrix.
 pub fn verify(document: &VerifyDocument, everything: bool) -> String {
@@ -15,6 +17,7 @@ pub fn verify(document: &VerifyDocument, everything: bool) -> String {
     report.verdict();
     report.matrix();
     report.differences();
+    report.label_leaks();
     report.rest();
     report.page.text
 }
@@ -156,6 +159,18 @@ impl Report<'_> {
         }
     }
 
+    fn label_leaks(&mut self) {
+        let leaks = &self.document.label_leaks;
+        if leaks.is_empty() {
+            return;
+        }
+        let explanation =
+            "a label that a tenant may set would let it into another tenant; no packet was sent";
+        self.page.title(UNSURE, "Open by a label", paint(FAINT, explanation));
+        let text: Vec<String> = leaks.iter().map(label_leak).collect();
+        self.page.list(Style::new(), &text, "    ");
+    }
+
     fn rest(&mut self) {
         let run = &self.document.run;
         let unmeasured = run.cells().filter(|cell| cell.has(Problem::Inconclusive));
@@ -191,6 +206,20 @@ fn row(difference: &Difference) -> Row<'_> {
     let what = format!("{}{nodes}{monitored}", view::finding(problem, cell));
     let intent = why.as_ref().map(|why| format!("; wanted: {why}")).unwrap_or_default();
     Row::new(cell, what, format!("{}{intent}", view::reasons(cell)))
+}
+
+fn label_leak(LabelLeak { tenant, into, pod_labels, namespace_labels, policy, rule }: &LabelLeak) -> String {
+    let list = |labels: &Labels| {
+        labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+    };
+    let needs = match (pod_labels.is_empty(), namespace_labels.is_empty()) {
+        (false, true) => format!("pods with {}", list(pod_labels)),
+        (true, _) => format!("pods, in a namespace with {}", list(namespace_labels)),
+        (false, false) => {
+            format!("pods with {}, in a namespace with {}", list(pod_labels), list(namespace_labels))
+        }
+    };
+    format!("    {tenant} → {into}  {needs}: NetworkPolicy {policy} ingress[{rule}] lets them in")
 }
 
 /// Returns the word for a state, painted.

@@ -2,6 +2,7 @@
 //! expectation and observation.
 
 mod class;
+mod label_leak;
 mod matrix;
 mod outside;
 mod place;
@@ -10,6 +11,7 @@ mod ports;
 mod question;
 mod run;
 
+pub use label_leak::LabelLeak;
 pub use matrix::{Matrix, Party, State};
 pub use place::place;
 pub use plan::{Coverage, Error, Plan};

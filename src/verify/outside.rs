@@ -4,9 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::plan::tenants_of;
 use super::ports::{PortOf, unnamed};
-use super::question::Question;
+use super::question::{Question, tenants_of};
 use crate::plan::Cell;
 use crate::policy::{Cluster, IpFamily, Pod, Port, PortRange, Protocol};
 use crate::tenants::{Party, Target, Tenancy};
@@ -52,10 +51,9 @@ impl Outside {
     /// Returns the addresses as endpoints of a world.
     pub(super) fn externals(&self) -> Vec<External> {
         let external = |destination: &Destination| match &destination.name {
-            EndpointName::External(name) => Some(External {
-                name: name.clone(),
-                addresses: destination.address.into_iter().collect(),
-            }),
+            EndpointName::External(name) => {
+                Some(External { name: name.clone(), addresses: destination.address.into_iter().collect() })
+            }
             EndpointName::Node(_) | EndpointName::Pod { .. } | EndpointName::Service { .. } => None,
         };
         self.destinations.iter().filter_map(external).collect()
@@ -105,7 +103,11 @@ fn addresses(target: &Target) -> Vec<Destination> {
             let usual = USUAL.into_iter().filter_map(|port| Some((Protocol::Tcp, Port::new(port)?)));
             usual.chain(unnamed()).collect()
         }
-        false => target.ports.iter().flat_map(|(protocol, range)| ends(*range).map(|port| (*protocol, port))).collect(),
+        false => target
+            .ports
+            .iter()
+            .flat_map(|(protocol, range)| ends(*range).map(|port| (*protocol, port)))
+            .collect(),
     };
     let destination = |range: &IpNet| {
         let address = range.hosts().next().unwrap_or_else(|| range.addr());

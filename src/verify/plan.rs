@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::class::{Class, classes, twin};
+use super::label_leak::{LabelLeak, label_leaks};
 use super::outside::Outside;
 use super::ports::{PortOf, edges, is_free, of_intent, served, unnamed};
-use super::question::Question;
+use super::question::{Question, tenants_of};
 use crate::plan::Cell;
 use crate::policy::{Cluster, Engine, IpFamily, Pod, PodId, Reach};
 use crate::snapshot::{Identity, Snapshot};
-use crate::tenants::{Party, Tenancy, Tenant, Wish};
+use crate::tenants::{Party, Tenancy, Wish};
 use crate::world::{EndpointName, Probe, World};
 
 /// What a check does.
@@ -21,6 +22,8 @@ pub struct Plan {
     pub world: World,
     /// What is asked, in the order in which it is shown.
     pub questions: Vec<Question>,
+    /// Labels by which tenants would enter each other.
+    pub label_leaks: Vec<LabelLeak>,
     /// How much of what could be asked is asked.
     pub coverage: Coverage,
 }
@@ -92,7 +95,8 @@ impl Plan {
             twins: twins.list.iter().map(|(_, pod)| Identity::of_pod(pod)).collect(),
             ..World::default()
         };
-        Ok(Self { world, questions, coverage })
+        let label_leaks = label_leaks(&snapshot.cluster, tenancy);
+        Ok(Self { world, questions, label_leaks, coverage })
     }
 
     /// Returns the cells of all questions.
@@ -226,10 +230,6 @@ impl Twins {
         }
         (questions, pairs)
     }
-}
-
-pub(super) fn tenants_of(tenancy: &Tenancy, pod: &Pod) -> Vec<String> {
-    tenancy.tenants_of(&pod.namespace).map(|tenant: &Tenant| tenant.name.clone()).collect()
 }
 
 /// Returns the ports at which the policies change their mind between two pods.

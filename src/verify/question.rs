@@ -1,8 +1,13 @@
 //! Questions: one cell each, with what the owners want of it.
 
 use crate::plan::Cell;
-use crate::policy::Decision;
-use crate::tenants::{Intent, Mode, Wish};
+use crate::policy::{Decision, Pod};
+use crate::tenants::{Intent, Mode, Tenancy, Wish};
+
+/// Returns the names of the tenants to which a pod belongs.
+pub(super) fn tenants_of(tenancy: &Tenancy, pod: &Pod) -> Vec<String> {
+    tenancy.tenants_of(&pod.namespace).map(|tenant| tenant.name.clone()).collect()
+}
 
 /// A cell that is probed, and what is wanted of it.
 #[derive(Debug, Clone)]
