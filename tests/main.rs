@@ -36,5 +36,6 @@ mod select;
 mod selftest;
 mod services;
 mod support;
+mod tenants;
 mod unknown_facts;
 mod unmodelled;
