@@ -35,6 +35,7 @@ pub use identity::Identity;
 pub use kind::is_closed as is_closed_group;
 pub use manifests::Snapshot;
 pub use named::{AddressName, Lookup, WrittenPolicy};
+pub(crate) use network_policy::selector;
 pub use node::ReadNode;
 pub use object::{Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
 pub use other::{

@@ -137,7 +137,7 @@ fn port(port: &api::NetworkPolicyPort, at: &Field<'_>) -> Result<PortMatch, Prob
     Ok(PortMatch { protocol, ports })
 }
 
-pub(super) fn selector(selector: &meta::LabelSelector, at: &Field<'_>) -> Result<LabelSelector, Problem> {
+pub(crate) fn selector(selector: &meta::LabelSelector, at: &Field<'_>) -> Result<LabelSelector, Problem> {
     let mut requirements = Vec::new();
     let labels_at = at.field("matchLabels");
     for (key, value) in selector.match_labels.iter().flatten() {
