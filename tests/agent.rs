@@ -451,6 +451,22 @@ fn it_listens_only_on_loopback_and_with_a_token() {
     assert!(refused("", "127.0.0.1:0").contains("the token is empty"));
 }
 
+/// The kubelet has to reach it before anybody can ask it to listen.
+#[test]
+fn a_port_can_be_open_from_the_start() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = Command::new(binary());
+    command.args(["--open", &free.to_string()]);
+    let running = Running::start_command(command, TOKEN);
+    TcpStream::connect(("127.0.0.1", free)).unwrap();
+    let mut second = Command::new(binary());
+    second.args(["--open", &free.to_string()]).env(TOKEN_VARIABLE, TOKEN);
+    let output = second.output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "the port is in use");
+    assert!(String::from_utf8(output.stderr).unwrap().contains(&format!("cannot listen on port {free}")));
+    drop(running);
+}
+
 #[test]
 fn it_stops_when_it_is_asked_to() {
     for ask in [true, false] {

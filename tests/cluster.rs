@@ -5,6 +5,7 @@ mod access;
 mod agents;
 mod cleanup;
 mod faults;
+mod live;
 mod lost;
 mod restrictions;
 mod site;

@@ -7,7 +7,7 @@ use netproof_probe::agent::{self, Options};
 use netproof_probe::wire::TOKEN_VARIABLE;
 
 const USAGE: &str = "\
-usage: netproof-probe [--name NAME] [--listen ADDRESS:PORT]
+usage: netproof-probe [--name NAME] [--listen ADDRESS:PORT] [--open PORT]
        netproof-probe --connect ADDRESS:PORT
 
 The probe agent of netproof. Serves its control API on loopback; the token that every request has
@@ -15,6 +15,8 @@ to carry is read from NETPROOF_TOKEN.
 
   --name NAME              the name with which it signs its answers (default: the host's)
   --listen ADDRESS:PORT    where to serve, on loopback (default: 127.0.0.1:0, any free port)
+  --open PORT              a TCP port that is open at every address from the start, for a startup probe
+                           of the kubelet (default: none)
   --connect ADDRESS:PORT   connects standard input and output to an agent, and does nothing else
   --version                print the version
 ";
@@ -57,11 +59,13 @@ enum Command {
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
     let mut name = None;
     let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut open = None;
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
             "--name" => name = Some(value()?),
             "--listen" => listen = address(&value()?)?,
+            "--open" => open = Some(port(&value()?)?),
             "--connect" => return Ok(Command::Connect(address(&value()?)?)),
             "--version" => {
                 return Ok(Command::Print(format!("netproof-probe {}\n", env!("CARGO_PKG_VERSION"))));
@@ -72,11 +76,15 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, String>
     }
     let name = name.unwrap_or_else(host_name);
     let token = std::env::var(TOKEN_VARIABLE).unwrap_or_default();
-    Ok(Command::Run(Options { name, listen, token }))
+    Ok(Command::Run(Options { name, listen, open, token }))
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("`{text}` is not an address and a port"))
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().ok().filter(|port| *port > 0).ok_or_else(|| format!("`{text}` is not a port"))
 }
 
 /// Returns the name of the host. In a pod, this is the name of the pod.

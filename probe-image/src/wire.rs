@@ -34,6 +34,10 @@ pub const TOKEN_VARIABLE: &str = "NETPROOF_TOKEN";
 /// probed.
 pub const CONTROL_PORT: u16 = 15_119;
 
+/// Port that is open from the start in a pod that is never ready. The kubelet's startup probe of this port shows that
+/// the pod's network works.
+pub const STARTUP_PORT: u16 = 15_118;
+
 /// The line that an agent prints on its standard output when its API can be reached.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ready {
@@ -167,6 +171,16 @@ pub enum ListenFailure {
     Unsupported(String),
     /// Anything else.
     Other(String),
+}
+
+impl std::error::Error for ListenFailure {}
+
+impl fmt::Display for ListenFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsupported(message) | Self::Other(message) => f.write_str(message),
+        }
+    }
 }
 
 /// The names that the agent's DNS listeners know. They replace those of the previous request.

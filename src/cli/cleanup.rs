@@ -8,15 +8,15 @@ use clap::Args;
 
 use super::cluster::TargetOptions;
 use super::{block_on, output, value};
-use crate::backend::cluster::{LeftRun, Leftovers};
+use crate::backend::cluster::{LeftRun, Leftovers, Places};
 use crate::report;
 use crate::report::style::count;
 
 /// Remove what runs left on a cluster
 ///
 /// Lists the runs that have something on the cluster, and asks before it removes all of it. The options that
-/// say what to remove also say yes. Removes only namespaces and cluster-scoped policies with the label of a
-/// run of netproof. Prepared namespaces are emptied, and stay.
+/// say what to remove also say yes. Removes only namespaces, cluster-scoped policies, and probe pods in namespaces of
+/// tenants, each with the label of a run of netproof. Prepared namespaces are emptied, and stay.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CleanupArgs {
@@ -37,6 +37,10 @@ pub(super) struct CleanupArgs {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     prepared_namespaces: Vec<String>,
 
+    /// In these namespaces of tenants, in which checks left probe pods, and in no others
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    tenant_namespaces: Vec<String>,
+
     #[command(flatten)]
     target: TargetOptions,
 }
@@ -52,11 +56,17 @@ Examples:
   netproof cleanup --older-than 2h              not what runs that go on need
   netproof cleanup --run x7k2p                  what one run left
   netproof cleanup --context staging
-  netproof cleanup --prepared-namespaces netproof-01,netproof-02";
+  netproof cleanup --prepared-namespaces netproof-01,netproof-02
+  netproof cleanup --tenant-namespaces shop,bank    what checks left in these";
+
+/// What a user who may not list ConfigMaps in the whole cluster is told.
+const UNSEEN: &str = "this user may not list ConfigMaps in all namespaces, so probe pods of checks are not seen: name the \
+                      namespaces of the tenants with --tenant-namespaces\n";
 
 pub(super) fn run(args: &CleanupArgs) -> anyhow::Result<ExitCode> {
     block_on(async {
-        let left = Leftovers::find(&args.target.target(), &args.prepared_namespaces).await?;
+        let places = Places { prepared: &args.prepared_namespaces, tenants: &args.tenant_namespaces };
+        let left = Leftovers::find(&args.target.target(), places).await?;
         let (selected, others): (Vec<_>, Vec<_>) = left.runs().iter().partition(|run| args.selects(run));
         if !selected.is_empty() && !args.says_yes() {
             output::result(&list(&selected))?;
@@ -67,6 +77,9 @@ pub(super) fn run(args: &CleanupArgs) -> anyhow::Result<ExitCode> {
         }
         let removed = left.remove(&selected).await?;
         output::result(&outcome(&removed, &others))?;
+        if left.has_unseen_owners() {
+            output::result(UNSEEN)?;
+        }
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -79,8 +92,11 @@ impl CleanupArgs {
 
     /// Returns whether the options say what to remove, so that there is nothing to ask.
     fn says_yes(&self) -> bool {
-        let Self { yes, older_than, run, prepared_namespaces, .. } = self;
-        *yes || older_than.is_some() || !run.is_empty() || !prepared_namespaces.is_empty()
+        let Self { yes, older_than, run, prepared_namespaces, tenant_namespaces, .. } = self;
+        *yes || older_than.is_some()
+            || !run.is_empty()
+            || !prepared_namespaces.is_empty()
+            || !tenant_namespaces.is_empty()
     }
 }
 
@@ -125,10 +141,11 @@ fn outcome(removed: &[String], others: &[&LeftRun]) -> String {
 }
 
 fn describe(run: &LeftRun) -> String {
-    let LeftRun { age, unchanged, namespaces, prepared, cluster_policies, live_pods, .. } = run;
+    let LeftRun { age, unchanged, namespaces, prepared, owners, cluster_policies, live_pods, .. } = run;
     let parts = [
         (namespaces.len(), "namespace", "namespaces"),
         (prepared.len(), "prepared namespace", "prepared namespaces"),
+        (owners.len(), "namespace of a tenant", "namespaces of tenants"),
         (*cluster_policies, "cluster-scoped policy", "cluster-scoped policies"),
     ];
     let parts = parts.into_iter().filter(|(number, _, _)| *number > 0);
@@ -164,6 +181,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
+    use crate::snapshot::Identity;
 
     #[derive(Debug, Parser)]
     struct Cli {
@@ -182,6 +200,7 @@ mod tests {
             unchanged: Duration::from_secs(unchanged),
             namespaces: vec![format!("netproof-{id}-1-x"), format!("netproof-{id}-canaries")],
             prepared: Vec::new(),
+            owners: Vec::new(),
             cluster_policies: 0,
             live_pods: 0,
             is_ending: false,
@@ -200,6 +219,11 @@ mod tests {
                 prepared: vec!["netproof-01".to_owned()],
                 ..left("p", 9_000, 90)
             },
+            LeftRun {
+                namespaces: Vec::new(),
+                owners: vec![Identity::new("a", "netproof-check")],
+                ..left("check", 30, 20)
+            },
             LeftRun { age: Duration::MAX, unchanged: Duration::MAX, ..left("unknown", 0, 0) },
         ];
         assert_snapshot!(list(&runs.each_ref()), @"
@@ -208,6 +232,7 @@ mod tests {
         killed   2 namespaces, 9 live pods, began 66 min ago, last change 50 min ago
         ending   2 namespaces, 1 live pod, began 30 s ago, last change 8 s ago: Kubernetes is deleting it
         p        1 prepared namespace, 0 live pods, began 2 h ago, last change 90 s ago
+        check    1 namespace of a tenant, 0 live pods, began 30 s ago, last change 20 s ago: seems to be in progress
         unknown  2 namespaces, 0 live pods, began at an unknown time, last change at an unknown time
         ");
     }

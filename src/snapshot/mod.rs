@@ -40,7 +40,7 @@ pub use info::{NotEnforced, SnapshotInfo, Unseen};
 pub use kind::is_closed as is_closed_group;
 pub use manifests::Snapshot;
 pub use named::{AddressName, Lookup, WrittenPolicy};
-pub(crate) use network_policy::read_selector;
+pub(crate) use network_policy::{read_selector, selector};
 pub use node::ReadNode;
 pub use object::{Item, Object, Reading, WrittenClusterPolicy, WrittenService, objects};
 pub(crate) use other::STAGED;

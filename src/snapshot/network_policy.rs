@@ -154,7 +154,7 @@ pub(crate) fn read_selector(file: &Arc<str>, node: &Node, field: &str) -> Result
     })
 }
 
-pub(super) fn selector(selector: &meta::LabelSelector, at: &Field<'_>) -> Result<LabelSelector, Problem> {
+pub(crate) fn selector(selector: &meta::LabelSelector, at: &Field<'_>) -> Result<LabelSelector, Problem> {
     let mut requirements = Vec::new();
     let labels_at = at.field("matchLabels");
     for (key, value) in selector.match_labels.iter().flatten() {

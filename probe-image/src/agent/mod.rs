@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
 use crate::mac::Key;
-use crate::wire::Ready;
+use crate::wire::{ListenFailure, Listener, Ready, Transport};
 use arrivals::ArrivalLog;
 pub use bridge::connect;
 use descriptors::Descriptors;
@@ -43,6 +43,8 @@ pub struct Options {
     pub name: String,
     /// The address of its API, on loopback. With port 0, the system chooses the port.
     pub listen: SocketAddr,
+    /// A TCP port that is open at every address from the start, as if a request had opened it.
+    pub open: Option<u16>,
     /// The token that every request must carry.
     pub token: String,
 }
@@ -63,6 +65,14 @@ pub enum Error {
         address: SocketAddr,
         /// The system's error.
         source: io::Error,
+    },
+    /// The port that must be open from the start could not be opened.
+    #[error("cannot listen on port {port}: {source}")]
+    Open {
+        /// The port.
+        port: u16,
+        /// The system's error.
+        source: ListenFailure,
     },
     /// The system refused something else that an agent needs.
     #[error(transparent)]
@@ -104,7 +114,7 @@ pub fn run(options: Options) -> Result<(), Error> {
 }
 
 async fn serve(options: Options) -> Result<(), Error> {
-    let Options { name, listen: address, token } = options;
+    let Options { name, listen: address, open, token } = options;
     let failed = |source| Error::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let ready = Ready { listening: listener.local_addr()? };
@@ -123,6 +133,10 @@ async fn serve(options: Options) -> Result<(), Error> {
         held: RefCell::default(),
         stop: Notify::new(),
     });
+    if let Some(port) = open {
+        let listener = Listener { transport: Transport::Tcp, port };
+        listeners::open(&shared, listener).map_err(|source| Error::Open { port, source })?;
+    }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     announce(&ready)?;

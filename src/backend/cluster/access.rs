@@ -7,6 +7,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Client;
 use kube::api::{Api, PostParams};
 
+use super::leftovers::Places;
 use super::request::{bounded, persistently, say};
 use super::settings::{Control, Settings};
 use crate::backend::Error;
@@ -35,6 +36,7 @@ const EVENTS: Rule = rule("", "events", &["list"]);
 /// ConfigMaps with the agent. A run that creates its own namespaces deletes them with the namespaces.
 const CONFIG_MAPS: Rule = rule("", "configmaps", &["create"]);
 const CONFIG_MAPS_IN_PREPARED: Rule = rule("", "configmaps", &["create", "delete", "list"]);
+const CONFIG_MAPS_OF_TENANTS: Rule = rule("", "configmaps", &["create", "delete", "get"]);
 const POLICIES: Rule = rule("networking.k8s.io", "networkpolicies", &["create", "delete", "list", "update"]);
 
 /// Permissions of a run that creates its own namespaces.
@@ -60,6 +62,32 @@ const IN_PREPARED: [Rule; 5] = [
     POLICIES,
 ];
 
+/// Cluster-wide permissions of a check that may use all namespaces.
+const EVERYWHERE: [Rule; 4] = [
+    rule("", "namespaces", &["list"]),
+    rule("", "pods", &["list", "watch"]),
+    rule("", "services", &["list"]),
+    rule("networking.k8s.io", "networkpolicies", &["list"]),
+];
+
+/// Cluster-wide permissions of a check that creates the namespace of its canaries.
+const CANARIES: [Rule; 4] =
+    [rule("", "namespaces", &["create", "delete", "get", "list"]), PODS, EVENTS, CONFIG_MAPS];
+
+/// Permissions of a check in each namespace that gets probe pods.
+const IN_TENANTS: [Rule; 9] = [
+    // A Namespace object counts as part of its own namespace, so a Role in that namespace can grant this.
+    rule("", "namespaces", &["get"]),
+    rule("", "pods", &["create", "delete", "get", "list", "patch", "watch"]),
+    CONFIG_MAPS_OF_TENANTS,
+    rule("", "services", &["list"]),
+    EVENTS,
+    rule("", "limitranges", &["list"]),
+    rule("", "resourcequotas", &["list"]),
+    rule("policy", "poddisruptionbudgets", &["list"]),
+    rule("networking.k8s.io", "networkpolicies", &["list"]),
+];
+
 /// Permissions of a cleanup in each prepared namespace.
 const CLEANUP_IN_PREPARED: [Rule; 5] = [
     rule("", "namespaces", &["get", "patch"]),
@@ -68,6 +96,10 @@ const CLEANUP_IN_PREPARED: [Rule; 5] = [
     rule("", "configmaps", &["delete", "list"]),
     rule("networking.k8s.io", "networkpolicies", &["delete", "list"]),
 ];
+
+/// Permissions of a cleanup in each namespace of a tenant.
+const CLEANUP_IN_TENANTS: [Rule; 2] =
+    [rule("", "configmaps", &["delete", "list"]), rule("", "pods", &["list"])];
 
 /// Permissions of a cleanup that does not name prepared namespaces.
 const CLEANUP: [Rule; 3] = [
@@ -81,12 +113,17 @@ const PORT_FORWARD: Rule = rule("", "pods/portforward", &["create", "get"]);
 const EXEC: Rule = rule("", "pods/exec", &["create", "get"]);
 const SECRETS: Rule = rule("", "secrets", &["create", "get"]);
 
-/// Checks that the user has all permissions for a run.
-pub(super) async fn check_run(client: &Client, settings: &Settings) -> Result<(), Error> {
-    let control = match settings.control {
+/// Returns the permission to reach agents.
+fn control(settings: &Settings) -> Rule {
+    match settings.control {
         Control::PortForward => PORT_FORWARD,
         Control::Exec => EXEC,
-    };
+    }
+}
+
+/// Checks that the user has all permissions for a run.
+pub(super) async fn check_run(client: &Client, settings: &Settings) -> Result<(), Error> {
+    let control = control(settings);
     if !settings.prepared_namespaces.is_empty() {
         check(client, None, &PREPARED).await?;
         let config_maps = settings.image.is_none().then_some(CONFIG_MAPS_IN_PREPARED);
@@ -102,19 +139,82 @@ pub(super) async fn check_run(client: &Client, settings: &Settings) -> Result<()
     check(client, None, &rules).await
 }
 
+/// Checks that the user has the permissions that every check of a live cluster needs. `namespaces` are the only ones that
+/// it may use, or empty if it may use all.
+pub(super) async fn check_live(
+    client: &Client,
+    settings: &Settings,
+    namespaces: &[String],
+) -> Result<(), Error> {
+    let control = control(settings);
+    let mut rules = vec![NODES];
+    if namespaces.is_empty() {
+        rules.extend(EVERYWHERE);
+    }
+    match settings.prepared_namespaces.first() {
+        Some(canaries) => {
+            let in_prepared = IN_PREPARED.into_iter().chain([CONFIG_MAPS_IN_PREPARED, control]);
+            check(client, Some(canaries), &in_prepared.collect::<Vec<_>>()).await?;
+        }
+        None => rules.extend(CANARIES.into_iter().chain([control])),
+    }
+    check(client, None, &rules).await
+}
+
+/// Checks that the user has the permissions that a check needs in the namespaces that get probe pods.
+pub(super) async fn check_tenants(
+    client: &Client,
+    settings: &Settings,
+    namespaces: &[&str],
+) -> Result<(), Error> {
+    let rules: Vec<Rule> = IN_TENANTS.into_iter().chain([control(settings)]).collect();
+    // Most users have the permissions in all namespaces or in each, so one question may be enough.
+    let in_all = missing(client, None, &rules).await?;
+    let rules: Vec<Rule> = in_all.into_iter().map(|(rule, _)| rule).collect();
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let asked = namespaces
+        .iter()
+        .map(async |namespace| Ok::<_, Error>((*namespace, missing(client, Some(namespace), &rules).await?)));
+    let mut by_rules: Vec<(Missing, Vec<&str>)> = Vec::new();
+    for (namespace, missing) in bounded(asked).await?.into_iter().filter(|(_, rules)| !rules.is_empty()) {
+        match by_rules.iter_mut().find(|(known, _)| *known == missing) {
+            Some((_, namespaces)) => namespaces.push(namespace),
+            None => by_rules.push((missing, vec![namespace])),
+        }
+    }
+    let messages = by_rules.iter().map(|(missing, namespaces)| say_missing(namespaces, missing));
+    match messages.collect::<Vec<_>>().as_slice() {
+        [] => Ok(()),
+        messages => Err(Error::Unavailable(messages.join("\n"))),
+    }
+}
+
 /// Checks that the user has all permissions for a cleanup.
-pub(super) async fn check_cleanup(client: &Client, prepared: &[String]) -> Result<(), Error> {
-    if prepared.is_empty() {
+pub(super) async fn check_cleanup(client: &Client, places: Places<'_>) -> Result<(), Error> {
+    let Places { prepared, tenants } = places;
+    if prepared.is_empty() && tenants.is_empty() {
         return check(client, None, &CLEANUP).await;
     }
-    let checks = prepared.iter().map(|name| check(client, Some(name), &CLEANUP_IN_PREPARED));
-    bounded(checks).await.map(drop)
+    let prepared = prepared.iter().map(|name| (name, &CLEANUP_IN_PREPARED[..]));
+    let all = prepared.chain(tenants.iter().map(|name| (name, &CLEANUP_IN_TENANTS[..])));
+    bounded(all.map(|(name, rules)| check(client, Some(name), rules))).await.map(drop)
+}
+
+/// Returns whether the user may list the ConfigMaps of all namespaces.
+pub(super) async fn may_list_config_maps(client: &Client) -> Result<bool, Error> {
+    Ok(missing(client, None, &[rule("", "configmaps", &["list"])]).await?.is_empty())
 }
 
 pub(super) async fn check(client: &Client, namespace: Option<&str>, rules: &[Rule]) -> Result<(), Error> {
     let missing = missing(client, namespace, rules).await?;
-    if missing.is_empty() { Ok(()) } else { Err(Error::Unavailable(say_missing(namespace, &missing))) }
+    let namespaces = namespace.as_slice();
+    if missing.is_empty() { Ok(()) } else { Err(Error::Unavailable(say_missing(namespaces, &missing))) }
 }
+
+/// Rules that the user is not fully granted, each with the missing verbs.
+type Missing = Vec<(Rule, Vec<&'static str>)>;
 
 /// Returns the rules that the user is not fully granted, each with the missing verbs. Checks one namespace,
 /// or all.
@@ -122,7 +222,7 @@ pub(super) async fn missing(
     client: &Client,
     namespace: Option<&str>,
     rules: &[Rule],
-) -> Result<Vec<(Rule, Vec<&'static str>)>, Error> {
+) -> Result<Missing, Error> {
     let checked = try_join_all(rules.iter().map(async |rule| {
         let allowed = rule.verbs.iter().map(|verb| is_allowed(client, namespace, *rule, verb));
         let verbs = rule.verbs.iter().copied().zip(try_join_all(allowed).await?);
@@ -166,16 +266,18 @@ async fn is_allowed(
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-fn say_missing(namespace: Option<&str>, missing: &[(Rule, Vec<&str>)]) -> String {
+/// Returns the rules to add, as YAML. Without namespaces, they are needed in the whole cluster.
+fn say_missing(namespaces: &[&str], missing: &[(Rule, Vec<&str>)]) -> String {
     let quoted = |words: &[&str]| format!("[{}]", words.join(", "));
     let rules = missing.iter().map(|(rule, verbs)| {
         let group = if rule.group.is_empty() { "\"\"" } else { rule.group };
         format!("- apiGroups: [{group}]\n  resources: [{}]\n  verbs: {}\n", rule.resource, quoted(verbs))
     });
     let rules: String = rules.collect();
-    let role = match namespace {
-        Some(namespace) => format!("a Role of theirs in namespace {namespace}"),
-        None => "a ClusterRole of theirs".to_owned(),
+    let role = match namespaces {
+        [] => "a ClusterRole of theirs".to_owned(),
+        [namespace] => format!("a Role of theirs in namespace {namespace}"),
+        namespaces => format!("a Role of theirs in each of the namespaces {}", namespaces.join(", ")),
     };
     format!("this user is not allowed all that is needed: add these rules to {role}:\n{}", rules.trim_end())
 }
@@ -237,7 +339,7 @@ mod tests {
     fn missing_permissions_can_be_pasted() {
         let missing =
             [(ALWAYS[1], vec!["list"]), (PORT_FORWARD, vec!["create", "get"]), (ALWAYS[5], vec!["update"])];
-        insta::assert_snapshot!(say_missing(None, &missing), @r#"
+        insta::assert_snapshot!(say_missing(&[], &missing), @r#"
         this user is not allowed all that is needed: add these rules to a ClusterRole of theirs:
         - apiGroups: [""]
           resources: [nodes]

@@ -1,5 +1,5 @@
 //! Canaries of a run on a cluster: two pods on each node in use, in a namespace of their own whose pods no
-//! policy of a scenario can select. The namespace also has one sentinel per node.
+//! policy of a scenario can select. For a run of scenarios, the namespace also has one sentinel per node.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,7 +33,11 @@ pub(super) struct Started {
 
 /// Canaries that have been started.
 #[derive(Default)]
-pub(super) struct Canaries(Mutex<Option<Running>>);
+pub(super) struct Canaries {
+    started: Mutex<Option<Running>>,
+    /// Whether there are no sentinels, because no policy ever changes.
+    has_no_sentinels: bool,
+}
 
 struct Running {
     deployment: Deployment,
@@ -41,9 +45,14 @@ struct Running {
 }
 
 impl Canaries {
+    /// Returns canaries without sentinels.
+    pub(super) fn without_sentinels() -> Self {
+        Self { has_no_sentinels: true, ..Self::default() }
+    }
+
     /// Returns the canaries and sentinels of these nodes. Starts the missing ones, and replaces those that are lost.
     pub(super) async fn on(&self, shared: &Arc<Shared>, nodes: &[String]) -> Result<Started, Error> {
-        let mut started = self.0.lock().await;
+        let mut started = self.started.lock().await;
         let Running { deployment, world } = started.get_or_insert_with(|| Running::new(shared));
         let known = |world: &World, name: &str| world.cluster.nodes.iter().any(|node| node.name == name);
         // One node of the cluster can stand for several logical nodes.
@@ -55,6 +64,9 @@ impl Canaries {
             let mut wanted = world.clone();
             for name in missing {
                 add(&mut wanted, name);
+                if !self.has_no_sentinels {
+                    add_sentinel(&mut wanted, name);
+                }
             }
             deployment.use_nodes(wanted.cluster.nodes.iter().map(|node| node.name.clone()).collect());
             let deployed = deployment.converge(&wanted).await?;
@@ -99,7 +111,7 @@ fn is_sentinel(pod: &Pod) -> bool {
     pod.labels.get(key).is_some_and(|found| found == value)
 }
 
-/// Adds a node with its canaries and its sentinel.
+/// Adds a node with its canaries.
 fn add(world: &mut World, node: &str) {
     let number = world.cluster.nodes.len() + 1;
     world.cluster.nodes.push(Node {
@@ -107,14 +119,18 @@ fn add(world: &mut World, node: &str) {
         addresses: Vec::new(),
         external_addresses: Vec::new(),
     });
-    let pod = |name: String| Pod {
-        namespace: CANARIES.to_owned(),
-        name,
-        node: Some(node.to_owned()),
-        ..Pod::default()
-    };
-    world.cluster.pods.extend((1..=EACH).map(|which| pod(format!("canary-{number}-{which}"))));
+    let canaries = (1..=EACH).map(|which| pod(format!("canary-{number}-{which}"), node));
+    world.cluster.pods.extend(canaries);
+}
+
+/// Adds the sentinel of the node that was added last.
+fn add_sentinel(world: &mut World, node: &str) {
+    let number = world.cluster.nodes.len();
     let (key, value) = SENTINEL;
     let labels = [(key.to_owned(), value.to_owned())].into();
-    world.cluster.pods.push(Pod { labels, ..pod(format!("sentinel-{number}")) });
+    world.cluster.pods.push(Pod { labels, ..pod(format!("sentinel-{number}"), node) });
+}
+
+fn pod(name: String, node: &str) -> Pod {
+    Pod { namespace: CANARIES.to_owned(), name, node: Some(node.to_owned()), ..Pod::default() }
 }

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::{Client, ResourceExt};
 
+use super::live::{OWNER, owners};
 use super::objects::RUN;
 use super::request::{Namespaced, bounded, list, list_everywhere};
-use super::{access, cleanup, cluster_policies, connect, prepared};
+use super::{access, cleanup, cluster_policies, connect, pods, prepared};
 use crate::backend::Error;
+use crate::snapshot::Identity;
 
 /// Time for which a run in progress may change nothing. It changes a policy of its own in each step.
 const QUIET: Duration = Duration::from_secs(300);
@@ -24,6 +26,22 @@ const START: Duration = Duration::from_secs(60);
 pub struct Leftovers {
     client: Client,
     runs: Vec<LeftRun>,
+    has_unseen_owners: bool,
+}
+
+/// The namespaces in which a cleanup looks. Without any, it looks in the whole cluster.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Places<'a> {
+    /// Namespaces that were prepared for runs.
+    pub prepared: &'a [String],
+    /// Namespaces of tenants, in which checks may have left probe pods.
+    pub tenants: &'a [String],
+}
+
+impl Places<'_> {
+    fn is_everywhere(self) -> bool {
+        self.prepared.is_empty() && self.tenants.is_empty()
+    }
 }
 
 /// The objects of one run on a cluster.
@@ -40,6 +58,8 @@ pub struct LeftRun {
     pub namespaces: Vec<String>,
     /// The prepared namespaces that the run took over.
     pub prepared: Vec<String>,
+    /// The ConfigMaps in namespaces of tenants that own what a check created there.
+    pub owners: Vec<Identity>,
     /// Count of its cluster-scoped policies.
     pub cluster_policies: usize,
     /// Count of its pods that have not ended.
@@ -64,6 +84,7 @@ impl LeftRun {
             unchanged: Duration::MAX,
             namespaces: Vec::new(),
             prepared: Vec::new(),
+            owners: Vec::new(),
             cluster_policies: 0,
             live_pods: 0,
             is_ending: true,
@@ -82,15 +103,20 @@ impl LeftRun {
 }
 
 impl Leftovers {
-    /// Finds everything that runs have in the named prepared namespaces, or in the whole cluster if none are named.
+    /// Finds everything that runs have.
     ///
     /// # Errors
     /// If the cluster cannot be reached or denies a request.
-    pub async fn find(target: &connect::Target, prepared: &[String]) -> Result<Self, Error> {
+    pub async fn find(target: &connect::Target, places: Places<'_>) -> Result<Self, Error> {
         let client = connect::connect(target).await?.client;
-        access::check_cleanup(&client, prepared).await?;
-        let runs = find(&client, prepared).await?;
-        Ok(Self { client, runs })
+        access::check_cleanup(&client, places).await?;
+        let (runs, has_unseen_owners) = find(&client, places).await?;
+        Ok(Self { client, runs, has_unseen_owners })
+    }
+
+    /// Returns whether checks may have left something in namespaces of tenants that this user may not see.
+    pub fn has_unseen_owners(&self) -> bool {
+        self.has_unseen_owners
     }
 
     /// Returns the runs, sorted by their ids.
@@ -110,6 +136,14 @@ impl Leftovers {
             let selector = format!("{RUN}={}", run.id);
             removed.extend(cluster_policies::delete_all(&self.client, &selector).await?);
         }
+        let owners: Vec<Identity> = runs.iter().flat_map(|run| run.owners.clone()).collect();
+        owners::delete(&self.client, &owners).await?;
+        for owner in &owners {
+            let run = runs.iter().find(|run| run.owners.contains(owner));
+            let selector = format!("{RUN}={}", run.map(|run| run.id.as_str()).unwrap_or_default());
+            pods::until_gone(&self.client, &owner.namespace, &selector).await?;
+            removed.push(format!("ConfigMap {owner}"));
+        }
         let created: Vec<String> = runs.iter().flat_map(|run| run.namespaces.clone()).collect();
         cleanup::delete_and_wait(&self.client, &created).await?;
         removed.extend(created);
@@ -123,13 +157,23 @@ impl Leftovers {
     }
 }
 
-/// Finds what runs have in the named prepared namespaces, or in the whole cluster if none are named.
-pub(super) async fn find(client: &Client, prepared: &[String]) -> Result<Vec<LeftRun>, Error> {
+/// Finds what runs have. Also returns whether owners in namespaces of tenants may exist that this user may not see.
+pub(super) async fn find(client: &Client, places: Places<'_>) -> Result<(Vec<LeftRun>, bool), Error> {
+    let prepared = places.prepared;
     let namespaces = match prepared {
-        [] => cleanup::list(client, RUN).await?,
+        [] if places.is_everywhere() => cleanup::list(client, RUN).await?,
         names => bounded(names.iter().map(|name| prepared::get(client, name))).await?,
     };
     let mut runs: BTreeMap<String, LeftRun> = BTreeMap::new();
+    let owners = owners(client, places).await?;
+    for owner in owners.iter().flatten() {
+        let Some(id) = id(owner) else { continue };
+        let run = runs.entry(id.to_owned()).or_insert_with(|| LeftRun::new(id));
+        let name = owner.name.as_deref().unwrap_or_default();
+        run.owners.push(Identity::new(owner.namespace.as_deref().unwrap_or_default(), name));
+        run.record_object(owner);
+        run.is_ending = false;
+    }
     for namespace in &namespaces {
         let Some(id) = id(&namespace.metadata) else { continue };
         let run = runs.entry(id.to_owned()).or_insert_with(|| LeftRun::new(id));
@@ -140,7 +184,7 @@ pub(super) async fn find(client: &Client, prepared: &[String]) -> Result<Vec<Lef
         let Some(id) = id(&policy.metadata) else { continue };
         // If namespaces are named, only runs in them count.
         let run = match prepared {
-            [] => runs.entry(id.to_owned()).or_insert_with(|| LeftRun::new(id)),
+            [] if places.is_everywhere() => runs.entry(id.to_owned()).or_insert_with(|| LeftRun::new(id)),
             _ => match runs.get_mut(id) {
                 Some(run) => run,
                 None => continue,
@@ -151,16 +195,34 @@ pub(super) async fn find(client: &Client, prepared: &[String]) -> Result<Vec<Lef
         run.is_ending = false;
     }
     let live = ListParams::default().labels(RUN).fields("status.phase!=Succeeded,status.phase!=Failed");
-    for pod in metadata::<Pod>(client, prepared, &live).await? {
+    let named = [prepared, places.tenants].concat();
+    for pod in metadata::<Pod>(client, &named, &live).await? {
         let Some(run) = id(&pod).and_then(|id| runs.get_mut(id)) else { continue };
         run.record_object(&pod);
         run.live_pods += usize::from(pod.deletion_timestamp.is_none());
     }
-    for policy in metadata::<NetworkPolicy>(client, prepared, &ListParams::default().labels(RUN)).await? {
-        let Some(run) = id(&policy).and_then(|id| runs.get_mut(id)) else { continue };
-        run.record_object(&policy);
+    // A check has no policies.
+    if places.is_everywhere() || !prepared.is_empty() {
+        for policy in metadata::<NetworkPolicy>(client, prepared, &ListParams::default().labels(RUN)).await? {
+            let Some(run) = id(&policy).and_then(|id| runs.get_mut(id)) else { continue };
+            run.record_object(&policy);
+        }
     }
-    Ok(runs.into_values().collect())
+    Ok((runs.into_values().collect(), owners.is_none()))
+}
+
+/// Finds the owners that checks created in namespaces of tenants. `None` if this user may not list them everywhere.
+async fn owners(client: &Client, places: Places<'_>) -> Result<Option<Vec<ObjectMeta>>, Error> {
+    if places.tenants.is_empty() && !places.is_everywhere() {
+        return Ok(Some(Vec::new()));
+    }
+    let is_listed = !places.is_everywhere() || access::may_list_config_maps(client).await?;
+    if !is_listed {
+        return Ok(None);
+    }
+    let (key, value) = OWNER;
+    let owners = ListParams::default().labels(&format!("{RUN},{key}={value}"));
+    metadata::<ConfigMap>(client, places.tenants, &owners).await.map(Some)
 }
 
 fn record_namespace(run: &mut LeftRun, namespace: &Namespace, is_prepared: bool) {

@@ -17,6 +17,7 @@ mod connect;
 mod deployment;
 mod foreign;
 mod leftovers;
+mod live;
 #[cfg(test)]
 mod mocked;
 mod names;
@@ -40,33 +41,30 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::try_join;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, ListParams, Patch};
-use kube::{Client, ResourceExt};
-use netproof_probe::random;
+use kube::ResourceExt;
+use kube::api::{Api, Patch};
 
-use crate::backend::{Agent, Backend, Canary, Error, LostPod, Sentinels, no_random_numbers};
+use crate::backend::{Agent, Backend, Canary, Error, LostPod, Sentinels};
 use crate::scenario::Scenario;
 use crate::snapshot::{Identity, Unmodelled};
 use crate::world::{Action, Deployed, EndpointName, PodChange, World};
 
-use agent_source::AgentSource;
 use canaries::Canaries;
 pub use connect::{Target, shell_word};
 use deployment::Deployment;
-pub use leftovers::{LeftRun, Leftovers};
+pub use leftovers::{LeftRun, Leftovers, Places};
+pub use live::Live;
 use nodes::Wanted;
-use objects::Maker;
 pub use objects::NO_SIDECARS;
-use pods::{PodWatch, RunningPod};
-use prepared::Prepared;
+use pods::RunningPod;
 pub use read::{LiveSnapshot, Scope, read_cluster};
 use request::{apply, failed, persistently, say};
 use schedule::{Group, Schedule, Turn};
 use sentinels::Turns;
 pub use settings::{Control, PullPolicy, Resources, Settings};
-use shared::Shared;
+use shared::{Purpose, Shared};
 pub use site::{Site, TaintEffect, Toleration};
 
 /// A cluster, in use by one run.
@@ -106,30 +104,7 @@ impl Cluster {
             named => Wanted::Named(named),
         };
         let nodes = nodes::choose(&survey.nodes, wanted, site)?;
-        let source = match (&settings.image, &settings.base_image) {
-            (Some(image), _) => AgentSource::Image(image.clone()),
-            (None, Some(image)) => {
-                AgentSource::carried(base_images::named(&survey.nodes, &nodes, image), true)?
-            }
-            (None, None) => {
-                AgentSource::carried(base_images::find(&client, &survey.nodes, &nodes).await?, false)?
-            }
-        };
-        let run = random::word(5).map_err(|error| no_random_numbers(&error))?;
-        let prefix = settings.namespace_prefix.clone().unwrap_or_else(|| format!("netproof-{run}"));
-        let prepared = match settings.prepared_namespaces.as_slice() {
-            [] => None,
-            names => Some(Prepared::new(names, settings.image.is_none())),
-        };
-        match &prepared {
-            Some(prepared) => prepared.check(&client, &site.namespace_labels).await?,
-            None => check_prefix(&client, &prefix).await?,
-        }
-        let pull_secret = pull_secret(&client, &settings).await?;
-        let watch = PodWatch::start(client.clone(), &run, &settings.prepared_namespaces);
-        let token = random::token().map_err(|error| no_random_numbers(&error))?;
-        let maker = Maker { run, token, settings, source };
-        let shared = Shared::new(client, maker, prefix, prepared, survey, watch, pull_secret);
+        let shared = Shared::open(client, settings, survey, &nodes, Purpose::Run).await?;
         let (name, version) = (connected.name, connected.version);
         Ok(Self { shared: Arc::new(shared), scheduled: Arc::default(), name, version, nodes })
     }
@@ -141,10 +116,9 @@ impl Cluster {
 
     /// Returns facts about the cluster for reports, as pairs of a name and a value.
     pub fn facts(&self) -> Vec<(String, String)> {
-        let plugin = self.shared.survey.plugin.map_or("unknown", |plugin| plugin.name).to_owned();
         let mut facts = vec![("server", self.version.clone())];
-        facts.extend(self.unfit_nodes().map(|nodes| ("nodes without probe pods", nodes)));
-        facts.push(("network plugin", plugin));
+        facts.extend(self.shared.unfit_nodes().map(|nodes| ("nodes without probe pods", nodes)));
+        facts.push(("network plugin", self.shared.plugin().to_owned()));
         facts.extend(self.shared.maker.settings.site.facts());
         facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
@@ -157,18 +131,7 @@ impl Cluster {
 
     /// Returns all nodes of the cluster with the versions of their kubelets.
     pub fn nodes(&self) -> BTreeMap<String, String> {
-        let nodes = self.shared.survey.nodes.iter();
-        nodes.map(|node| (node.name.clone(), node.kubelet.clone())).collect()
-    }
-
-    /// Returns the nodes on which no probe pod can run, with the reasons. `None` if there are none.
-    fn unfit_nodes(&self) -> Option<String> {
-        let unfit = self.shared.survey.nodes.iter().filter_map(|node| {
-            let why = nodes::reason_against(node, &self.shared.maker.settings.site)?;
-            Some(format!("{} {why}", node.name))
-        });
-        let unfit: Vec<String> = unfit.collect();
-        (!unfit.is_empty()).then(|| unfit.join(", "))
+        self.shared.nodes()
     }
 
     /// Returns warnings about objects that the verdicts do not take into account.
@@ -198,20 +161,9 @@ impl Cluster {
         &self.shared.prefix
     }
 
-    /// Returns the label selector that finds everything that the run created.
-    fn selector(&self) -> String {
-        format!("{}={}", objects::RUN, self.shared.maker.run)
-    }
-
     /// Returns the command that removes everything that the run created.
     pub fn cleanup_command(&self) -> String {
-        let Settings { target, prepared_namespaces, .. } = &self.shared.maker.settings;
-        let mut command = format!("netproof cleanup --run {}", self.shared.maker.run);
-        if !prepared_namespaces.is_empty() {
-            command.push_str(&format!(" --prepared-namespaces {}", prepared_namespaces.join(",")));
-        }
-        command.push_str(&target.as_options());
-        command
+        self.shared.cleanup_command(&[])
     }
 
     /// Returns whether the run may have created something.
@@ -336,7 +288,7 @@ impl Cluster {
             Some(prepared) => {
                 // Delete the policies first. A later cleanup finds the run of leftover policies by the labels
                 // of the namespaces.
-                let selector = self.selector();
+                let selector = self.shared.selector();
                 match cluster_policies::delete_all(client, &selector).await {
                     Ok(_) => prepared.remove_run(client, &maker.run, was_started).await,
                     Err(error) => Err(error),
@@ -357,36 +309,6 @@ impl Scheduled {
     }
 }
 
-/// Checks that the prefix is valid, and that no namespace has it.
-async fn check_prefix(client: &Client, prefix: &str) -> Result<(), Error> {
-    let is_valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if prefix.is_empty() || prefix.len() > 40 || !prefix.chars().all(is_valid) || prefix.starts_with('-') {
-        let rule = "at most 40 lower-case letters, digits and hyphens, beginning with a letter or digit";
-        return Err(Error::Unavailable(format!("--namespace-prefix {prefix}: must be {rule}")));
-    }
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let listed = persistently(async || namespaces.list_metadata(&ListParams::default()).await).await;
-    let listed =
-        listed.map_err(|error| Error::Unavailable(format!("cannot list namespaces: {}", say(&error))))?;
-    let begin = format!("{prefix}-");
-    match listed.items.iter().map(ResourceExt::name_any).find(|name| name.starts_with(&begin)) {
-        Some(name) => {
-            let message =
-                format!("--namespace-prefix {prefix}: namespace {name} is there already: choose another");
-            Err(Error::Unavailable(message))
-        }
-        None => Ok(()),
-    }
-}
-
-async fn pull_secret(client: &Client, settings: &Settings) -> Result<Option<Secret>, Error> {
-    let Some(identity) = &settings.image_pull_secret else { return Ok(None) };
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), &identity.namespace);
-    let found = persistently(async || secrets.get(&identity.name).await).await;
-    let unusable = |error| Error::Unavailable(format!("--image-pull-secret {identity}: {}", say(&error)));
-    found.map(Some).map_err(unusable)
-}
-
 /// The backend of one scenario on a cluster.
 pub struct ClusterBackend {
     shared: Arc<Shared>,
@@ -405,31 +327,10 @@ pub struct ClusterBackend {
 }
 
 impl ClusterBackend {
-    /// Returns the error of a start. If no deployment has ever started, the next scenario cannot succeed
-    /// either, so the backend is unavailable.
-    fn judge(&self, error: Error) -> Error {
-        if self.shared.has_started.load(Ordering::Relaxed) {
-            error
-        } else {
-            Error::Unavailable(error.to_string())
-        }
-    }
-}
-
-impl ClusterBackend {
     fn give_sentinels_back(&mut self) {
         if let Some(turn) = self.sentinels.take() {
             self.scheduled.sentinels.give_back(&turn);
         }
-    }
-
-    /// Returns those of these pods that no longer run.
-    fn lost_among(&self, pods: impl Iterator<Item = RunningPod>) -> Vec<LostPod> {
-        let lost = pods.filter_map(|(pod, addresses)| {
-            let why = self.shared.watch.loss(&pod, &addresses)?;
-            Some(LostPod { name: pod.to_string(), why, was_starting: false })
-        });
-        lost.collect()
     }
 
     /// Returns all pods that the scenario depends on.
@@ -463,13 +364,15 @@ impl Backend for ClusterBackend {
                 self.is_broken = false;
                 Ok(deployed)
             }
-            Err(error) => Err(self.judge(error)),
+            Err(error) => Err(self.shared.judge(error)),
         }
     }
 
     async fn apply(&mut self, actions: &[Action], world: &World) -> Result<Deployed, Error> {
         // A change would replace a lost pod silently.
-        if let Some(LostPod { name, why, .. }) = self.lost_among(self.deployment.running_pods()).first() {
+        if let Some(LostPod { name, why, .. }) =
+            self.shared.lost_among(self.deployment.running_pods()).first()
+        {
             return Err(Error::failed("change the state", format!("pod {name} is lost: {why}")));
         }
         self.is_broken = true;
@@ -509,12 +412,12 @@ impl Backend for ClusterBackend {
 
     fn lost_pods(&mut self) -> Vec<LostPod> {
         let at_start = std::mem::take(&mut self.lost_at_start).into_iter();
-        let now = self.lost_among(self.running_pods());
+        let now = self.shared.lost_among(self.running_pods());
         at_start.chain(self.deployment.take_lost_at_start()).chain(now).collect()
     }
 
     fn has_lost_pod(&self) -> bool {
-        !self.lost_among(self.running_pods()).is_empty()
+        !self.shared.lost_among(self.running_pods()).is_empty()
     }
 
     /// Keeps the deployment if another scenario can use it, and otherwise removes it.

@@ -20,7 +20,8 @@ const DIGITS: usize = 8;
 /// Mapping from a scenario's names to names that are unique on the cluster.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
-    prefix: String,
+    /// What precedes a scenario's name. `None` if all names are those of the cluster.
+    prefix: Option<String>,
     /// Prepared namespaces, by the scenario's namespaces for which they stand. Empty if the run creates its
     /// own.
     prepared: BTreeMap<String, String>,
@@ -29,16 +30,22 @@ pub(super) struct Names {
 impl Names {
     /// Creates a mapping to names that begin with a prefix and a hyphen.
     pub(super) fn new(prefix: String) -> Self {
-        Self { prefix, prepared: BTreeMap::new() }
+        Self { prefix: Some(prefix), prepared: BTreeMap::new() }
+    }
+
+    /// Creates a mapping for a state whose names are those of the cluster.
+    pub(super) fn of_live_cluster() -> Self {
+        Self { prefix: None, prepared: BTreeMap::new() }
     }
 
     /// Creates a mapping that uses prepared namespaces for some of the scenario's namespaces.
     pub(super) fn prepared(prefix: String, prepared: BTreeMap<String, String>) -> Self {
-        Self { prefix, prepared }
+        Self { prefix: Some(prefix), prepared }
     }
 
-    pub(super) fn prefix(&self) -> &str {
-        &self.prefix
+    /// Creates a mapping with the same prefix that uses prepared namespaces.
+    pub(super) fn with_prepared(&self, prepared: BTreeMap<String, String>) -> Self {
+        Self { prefix: self.prefix.clone(), prepared }
     }
 
     /// Returns the name on the cluster of one of the scenario's namespaces.
@@ -52,7 +59,8 @@ impl Names {
     }
 
     fn unique(&self, name: &str, longest: usize) -> String {
-        let real = format!("{}-{name}", self.prefix);
+        let Some(prefix) = &self.prefix else { return name.to_owned() };
+        let real = format!("{prefix}-{name}");
         if real.len() <= longest {
             return real;
         }

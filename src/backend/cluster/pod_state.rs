@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{ContainerState, Pod, PodStatus};
 use tokio::time::Instant;
 
 use super::advice::{self, IMAGE_REASONS, UnusableImage};
+use super::live::NEVER;
 
 /// Last known state of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,10 +122,17 @@ pub(super) fn state(pod: &Pod) -> PodState {
             Some(_) | None => PodState::Starting,
         };
     }
-    let is_ready = conditions().any(|c| c.type_ == "Ready" && c.status == "True");
+    // A twin is never ready itself, so that it gets no traffic.
+    let ready = if is_twin(pod) { "ContainersReady" } else { "Ready" };
+    let is_ready = conditions().any(|c| c.type_ == ready && c.status == "True");
     let addresses: Vec<IpAddr> =
         status.pod_ips.iter().flatten().filter_map(|address| address.ip.parse().ok()).collect();
     if is_ready && !addresses.is_empty() { PodState::Ready(addresses) } else { PodState::Starting }
+}
+
+fn is_twin(pod: &Pod) -> bool {
+    let gates = pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
+    gates.map(|gate| gate.condition_type.as_str()).any(|condition| condition == NEVER)
 }
 
 fn is_leaving(pod: &Pod) -> bool {
@@ -201,6 +209,22 @@ mod tests {
         let addresses = vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
         let status = serde_json::json!({"phase": "Running", "conditions": ready, "podIPs": ips});
         assert_eq!(of(status), PodState::Ready(addresses));
+    }
+
+    /// The kubelet reports a twin as not ready, whatever its containers do.
+    #[test]
+    fn a_twin_runs_as_soon_as_its_container_is_ready() {
+        let of = |gate: &str, condition: &str| {
+            let pod = serde_json::json!({
+                "metadata": {"name": "a", "namespace": "x"},
+                "spec": {"containers": [], "readinessGates": [{"conditionType": gate}]},
+                "status": {"podIPs": [{"ip": "10.0.0.1"}], "conditions": [
+                    {"type": "Ready", "status": "False"}, {"type": condition, "status": "True"}]}});
+            state(&serde_json::from_value(pod).unwrap())
+        };
+        assert_eq!(of(NEVER, "ContainersReady"), PodState::Ready(vec!["10.0.0.1".parse().unwrap()]));
+        assert_eq!(of(NEVER, "Initialized"), PodState::Starting);
+        assert_eq!(of("example.com/gate", "ContainersReady"), PodState::Starting, "of another user");
     }
 
     #[test]

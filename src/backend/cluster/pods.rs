@@ -127,6 +127,12 @@ impl PodWatch {
         is_there(&self.pods.borrow(), pod)
     }
 
+    /// Returns the pods that are known to exist.
+    pub(super) fn existing(&self) -> Vec<Identity> {
+        let pods = self.pods.borrow();
+        pods.keys().filter(|pod| is_there(&pods, pod)).cloned().collect()
+    }
+
     /// Returns why a pod that was ready with these addresses no longer runs. `None` if it runs, or may run again.
     pub(super) fn loss(&self, pod: &Identity, addresses: &[IpAddr]) -> Option<String> {
         self.pods.borrow().get(pod)?.loss(addresses)

@@ -68,12 +68,14 @@ impl Prepared {
     }
 
     /// Checks that the namespaces exist, have the required label and no other values of the site's labels, are
-    /// empty and are not in use.
-    pub(super) async fn check(&self, client: &Client, site: &Labels) -> Result<(), Error> {
+    /// empty and are not in use. `least` is the count of namespaces that are needed.
+    pub(super) async fn check(&self, client: &Client, site: &Labels, least: usize) -> Result<(), Error> {
         let distinct: BTreeSet<&String> = self.names.iter().collect();
-        if distinct.len() < 2 || distinct.len() < self.names.len() {
-            let message = "--prepared-namespaces: name at least two, each once: the first is for canaries";
-            return Err(Error::Unavailable(message.to_owned()));
+        if distinct.len() < least || distinct.len() < self.names.len() {
+            let count = if least == 1 { "one" } else { "two" };
+            let message =
+                format!("--prepared-namespaces: name at least {count}, each once: the first is for canaries");
+            return Err(Error::Unavailable(message));
         }
         let checks = self.names.iter().map(async |name| {
             let found = get(client, name).await?;

@@ -229,7 +229,7 @@ fn changed_labels(
 }
 
 /// Describes the containers that an injector added. Their packet rules would decide instead of the policies.
-fn added_containers(what: &str, pod: &core::Pod) -> Option<String> {
+pub(in crate::backend::cluster) fn added_containers(what: &str, pod: &core::Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
     let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let added: Vec<&str> =

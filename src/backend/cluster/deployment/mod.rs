@@ -1,12 +1,13 @@
 //! A topology on the cluster. It can be brought from any state to any other.
 
 mod images;
-mod intact;
+pub(super) mod intact;
 mod namespaces;
 mod pods;
 pub(super) mod policies;
 mod reuse;
 mod services;
+mod twins;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -18,6 +19,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::Api;
 use tokio::sync::OwnedMutexGuard;
 
+use super::live::Owners;
 use super::names::Names;
 use super::nodes::without_own_nodes;
 use super::pod_state::PodState;
@@ -36,6 +38,9 @@ use crate::world::{Absence, Capability, Deployed, DnsServer, EndpointName, World
 pub(super) struct Deployment {
     shared: Arc<Shared>,
     names: Names,
+    /// The owners of all that is created, by namespace. `None` if the namespaces are the run's, so that everything goes
+    /// with them.
+    owners: Option<Owners>,
     /// The prepared namespaces in use. `None` if the run creates its own namespaces.
     borrowed: Option<Borrowed>,
     /// The cluster's nodes that stand for the logical nodes, in turn.
@@ -77,6 +82,7 @@ impl Deployment {
         Self {
             shared,
             names,
+            owners: None,
             borrowed: None,
             group,
             namespaces: BTreeMap::new(),

@@ -6,7 +6,6 @@ use serde_json::json;
 
 use super::{Deployment, label_patch};
 use crate::backend::Error;
-use crate::backend::cluster::names::Names;
 use crate::backend::cluster::objects::RUN;
 use crate::backend::cluster::prepared::{self, Prepared};
 use crate::backend::cluster::request::{bounded, failed, is_there_already, persistently};
@@ -43,7 +42,7 @@ impl Deployment {
         let namespaces = &world.cluster.namespaces;
         let borrowed = prepared.borrow(namespaces.len()).await?;
         let names = namespaces.iter().map(|namespace| namespace.name.clone()).zip(borrowed.names.clone());
-        self.names = Names::prepared(self.names.prefix().to_owned(), names.collect());
+        self.names = self.names.with_prepared(names.collect());
         self.borrowed = Some(borrowed);
         Ok(())
     }

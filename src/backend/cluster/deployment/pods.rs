@@ -232,7 +232,10 @@ impl Deployment {
 
     /// Creates the ConfigMap with the agent for an architecture, in a namespace given by its name on the cluster.
     async fn bring_agent(&self, namespace: &str, architecture: &str) -> Result<(), Error> {
-        let Some(object) = self.shared.maker.agent(architecture, namespace) else { return Ok(()) };
+        let Some(mut object) = self.shared.maker.agent(architecture, namespace) else { return Ok(()) };
+        if let Some(owner) = self.owner(namespace)? {
+            object.metadata.owner_references = Some(vec![owner.clone()]);
+        }
         let maps: Api<core::ConfigMap> = Api::namespaced(self.shared.client.clone(), namespace);
         match persistently(async || maps.create(&PostParams::default(), &object).await).await {
             // The answer to an earlier try was lost. The ConfigMap is ours, because its name contains the
@@ -258,7 +261,10 @@ impl Deployment {
         let start = Instant::now();
         loop {
             let image = source.image(node)?;
-            let object = self.shared.maker.pod(pod, real, node, image)?;
+            let mut object = self.shared.maker.pod(pod, real, node, image)?;
+            if let Some(owner) = self.owner(&real.namespace)? {
+                self.shared.maker.make_twin(&mut object, node, owner);
+            }
             let created = persistently(async || pods.create(&PostParams::default(), &object).await).await;
             match created {
                 Ok(_) => return Ok(()),

@@ -85,8 +85,12 @@ impl Deployment {
         let again: Vec<Option<Identity>> = pods.iter().map(|pod| take(previous_names(pod)?)).collect();
         let mut new = |pod: &Pod| {
             let namespace = self.names.namespace(&pod.namespace);
-            let numbered = (2..).map(|number| format!("{}-{number}", pod.name));
-            let names = std::iter::once(pod.name.clone()).chain(numbered);
+            let own = match &self.owners {
+                Some(_) => self.shared.maker.twin_name(&pod.name),
+                None => pod.name.clone(),
+            };
+            let numbered = (2..).map(|number| format!("{own}-{number}"));
+            let names = std::iter::once(own.clone()).chain(numbered);
             names.map(|name| Identity { namespace: namespace.clone(), name }).find_map(&mut take)
         };
         // There are more numbers than pods, so that every pod gets a name.

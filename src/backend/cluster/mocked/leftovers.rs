@@ -6,7 +6,7 @@ use http::Method;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::leftovers::{LeftRun, find};
+use super::super::leftovers::{LeftRun, Places, find};
 use super::{client, list, status};
 
 /// Returns the metadata of an object that a run created this many seconds ago, and changed this many seconds ago.
@@ -46,27 +46,38 @@ async fn runs_are_told_apart_by_pods_and_by_their_last_change() {
         (&Method::GET, "/api/v1/pods") => {
             list(&[object("a", "busy", 2_000, 2_000), object("b", "killed", 1_000, 900)])
         }
+        (&Method::GET, "/api/v1/configmaps") => list(&[
+            object("netproof-check", "check", 700, 700),
+            object("netproof-busy", "busy", 2_000, 2_000),
+        ]),
+        (&Method::POST, path) if path.ends_with("/selfsubjectaccessreviews") => {
+            (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": true}}))
+        }
         (&Method::GET, "/apis/networking.k8s.io/v1/networkpolicies") => {
             list(&[object("sentinel", "busy", 3_000, 30), object("deny", "prepared", 500, 400)])
         }
         _ => status(404, "not found"),
     });
-    let runs = find(&client, &[]).await.unwrap();
+    let (runs, has_unseen_owners) = find(&client, Places::default()).await.unwrap();
+    assert!(!has_unseen_owners);
     let summary = |run: &LeftRun| {
-        let LeftRun { id, namespaces, prepared, live_pods, unchanged, is_ending, .. } = run;
+        let LeftRun { id, namespaces, prepared, owners, live_pods, unchanged, is_ending, .. } = run;
         // A second may pass during the test.
         let unchanged = unchanged.as_secs() / 10 * 10;
         let seems = run.seems_in_progress();
-        let (own, taken) = (namespaces.len(), prepared.len());
-        format!("{id}: {own} {taken} {live_pods} {unchanged} s, ending {is_ending}, in progress {seems}")
+        let (own, taken, tenants) = (namespaces.len(), prepared.len(), owners.len());
+        format!(
+            "{id}: {own} {taken} {tenants} {live_pods} {unchanged} s, ending {is_ending}, in progress {seems}"
+        )
     };
     let runs: Vec<_> = runs.iter().map(summary).collect();
     insta::assert_snapshot!(runs.join("\n"), @"
-    busy: 2 0 1 30 s, ending false, in progress true
-    ending: 1 0 0 20 s, ending true, in progress false
-    killed: 1 0 1 900 s, ending false, in progress false
-    prepared: 0 1 0 400 s, ending false, in progress false
-    starting: 1 0 0 0 s, ending false, in progress true
+    busy: 2 0 1 1 30 s, ending false, in progress true
+    check: 0 0 1 0 700 s, ending false, in progress false
+    ending: 1 0 0 0 20 s, ending true, in progress false
+    killed: 1 0 0 1 900 s, ending false, in progress false
+    prepared: 0 1 0 0 400 s, ending false, in progress false
+    starting: 1 0 0 0 0 s, ending false, in progress true
     ");
 }
 
@@ -83,7 +94,35 @@ async fn named_namespaces_are_the_only_ones_that_count() {
         (&Method::GET, path) if path.ends_with("/networkpolicies") => list(&[]),
         _ => status(403, "forbidden"),
     });
-    let runs = find(&client, &["netproof-01", "netproof-02"].map(str::to_owned)).await.unwrap();
+    let prepared = ["netproof-01", "netproof-02"].map(str::to_owned);
+    let (runs, _) = find(&client, Places { prepared: &prepared, tenants: &[] }).await.unwrap();
     let found: Vec<_> = runs.iter().map(|run| (run.id.as_str(), &run.prepared, run.live_pods)).collect();
     assert_eq!(found, [("r", &vec!["netproof-01".to_owned()], 1)]);
+}
+
+/// A user with rights in the namespaces of some tenants only.
+#[tokio::test]
+async fn checks_are_found_in_the_namespaces_of_tenants() {
+    let client = client(|method: &Method, path| match (method, path) {
+        (&Method::GET, "/api/v1/namespaces/shop/configmaps") => list(&[object("netproof-c", "c", 90, 90)]),
+        (&Method::GET, "/api/v1/namespaces/shop/pods") => list(&[object("a", "c", 80, 80)]),
+        (&Method::GET, path) if path.starts_with("/api/v1/namespaces/bank/") => list(&[]),
+        _ => status(403, "forbidden"),
+    });
+    let tenants = ["shop", "bank"].map(str::to_owned);
+    let (runs, _) = find(&client, Places { prepared: &[], tenants: &tenants }).await.unwrap();
+    let found: Vec<_> = runs.iter().map(|run| (run.owners[0].to_string(), run.live_pods)).collect();
+    assert_eq!(found, [("n/netproof-c".to_owned(), 1)]);
+}
+
+/// The account of `deploy/` may not list ConfigMaps everywhere.
+#[tokio::test]
+async fn what_cannot_be_seen_of_checks_is_told() {
+    let client = client(|method: &Method, path| match (method, path) {
+        (&Method::POST, _) => (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": false}})),
+        (&Method::GET, "/api/v1/configmaps") => status(403, "forbidden"),
+        _ => list(&[]),
+    });
+    let (runs, has_unseen_owners) = find(&client, Places::default()).await.unwrap();
+    assert!(runs.is_empty() && has_unseen_owners);
 }

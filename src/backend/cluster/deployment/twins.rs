@@ -1,0 +1,72 @@
+//! Twins: pods that a check of a live cluster adds to namespaces of tenants.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use tokio::time::sleep;
+
+use super::Deployment;
+use crate::backend::Error;
+use crate::backend::cluster::live::Owners;
+use crate::backend::cluster::names::Names;
+use crate::backend::cluster::pods::ENDING;
+use crate::backend::cluster::request::{bounded, delete};
+use crate::backend::cluster::shared::Shared;
+use crate::snapshot::Identity;
+use crate::world::World;
+
+/// Time that a request may be in transit.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+impl Deployment {
+    /// Returns a deployment in namespaces that exist already. Everything in them has an owner.
+    pub(in crate::backend::cluster) fn of_twins(shared: Arc<Shared>) -> Self {
+        Self { owners: Some(Owners::new()), ..Self::new(shared, Names::of_live_cluster(), Vec::new()) }
+    }
+
+    /// Returns the owner of what is created in a namespace. `None` if nothing needs one.
+    ///
+    /// # Errors
+    /// If the namespace is a tenant's, and its owner does not exist.
+    pub(super) fn owner(&self, namespace: &str) -> Result<Option<&OwnerReference>, Error> {
+        let Some(owners) = &self.owners else { return Ok(None) };
+        let missing = || Error::failed(format!("add pods to namespace {namespace}"), "they have no owner");
+        owners.get(namespace).map(Some).ok_or_else(missing)
+    }
+
+    /// Starts the pods of a state that do not exist, and deletes those that are lost or not in the state. Changes
+    /// nothing else.
+    pub(in crate::backend::cluster) async fn start_twins(
+        &mut self,
+        world: &World,
+        owners: &Owners,
+    ) -> Result<(), Error> {
+        self.owners = Some(owners.clone());
+        self.remove_lost().await?;
+        let wanted: BTreeSet<Identity> = world.cluster.pods.iter().map(Identity::of_pod).collect();
+        let surplus: Vec<Identity> = self.pods.keys().filter(|pod| !wanted.contains(pod)).cloned().collect();
+        self.remove_pods(&surplus).await?;
+        self.add_pods(world).await
+    }
+
+    /// Deletes the pods that an attempt to start left behind.
+    pub(in crate::backend::cluster) async fn remove_strays(&self) -> Result<(), Error> {
+        // A request that was sent before the attempt failed may still be in transit.
+        sleep(ON_ITS_WAY).await;
+        let Shared { client, watch, .. } = &*self.shared;
+        let own: BTreeSet<&Identity> = self.pods.values().map(|running| &running.real).collect();
+        let is_here = |pod: &Identity| self.owners.iter().any(|owners| owners.contains_key(&pod.namespace));
+        let strays = watch.existing().into_iter().filter(|pod| is_here(pod) && !own.contains(pod));
+        let strays: Vec<Identity> = strays.collect();
+        bounded(strays.iter().map(|pod| delete::<core::Pod>(client, pod))).await?;
+        watch.gone(&strays, ENDING).await
+    }
+
+    /// Returns the names on the cluster of the running pods, by their names in the state.
+    pub(in crate::backend::cluster) fn real_names(&self) -> BTreeMap<Identity, Identity> {
+        self.pods.iter().map(|(pod, running)| (pod.clone(), running.real.clone())).collect()
+    }
+}

@@ -1,0 +1,136 @@
+//! Whether the cluster is as it was when the check began: the objects of others, and the twins.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+
+use super::objects::NEVER;
+use crate::backend::Error;
+use crate::backend::cluster::cluster_policies;
+use crate::backend::cluster::deployment::intact::added_containers;
+use crate::backend::cluster::request::{Namespaced, bounded, failed, persistently};
+use crate::policy::Labels;
+use crate::snapshot::Identity;
+use crate::world::World;
+
+/// The part of the objects of others that decides about packets, by kind and identity. The namespace of a namespace is its
+/// own name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Recorded(BTreeMap<(&'static str, Identity), Value>);
+
+const NAMESPACE: &str = "Namespace";
+const POLICY: &str = "NetworkPolicy";
+const SERVICE: &str = "Service";
+
+impl Recorded {
+    /// Reads the objects in these namespaces, or in all if none are named.
+    pub(super) async fn read(client: &Client, namespaces: &[String]) -> Result<Self, Error> {
+        let mut all = BTreeMap::new();
+        for (name, labels) in labels(client, namespaces).await? {
+            all.insert((NAMESPACE, Identity::new(&name, "")), json!(labels));
+        }
+        all.extend(specs::<NetworkPolicy>(client, POLICY, namespaces).await?);
+        all.extend(specs::<core::Service>(client, SERVICE, namespaces).await?);
+        // Without any requirement, a selector matches everything.
+        for (kind, policy) in cluster_policies::list_all(client, "").await? {
+            all.insert((kind.name(), Identity::new("", &policy.name_any())), spec(&policy));
+        }
+        Ok(Self(all))
+    }
+
+    /// Describes what differs now and may change what happens to packets of a state.
+    pub(super) fn differences(&self, now: &Self, world: &World) -> Vec<String> {
+        let namespaces: BTreeSet<&str> =
+            world.cluster.namespaces.iter().map(|namespace| namespace.name.as_str()).collect();
+        let services: BTreeSet<Identity> = world.cluster.services.iter().map(Identity::of_service).collect();
+        let matters = |(kind, identity): &&(&'static str, Identity)| match *kind {
+            SERVICE => services.contains(identity),
+            _ => identity.namespace.is_empty() || namespaces.contains(identity.namespace.as_str()),
+        };
+        let keys: BTreeSet<_> = self.0.keys().chain(now.0.keys()).filter(matters).collect();
+        let changes = keys.into_iter().filter_map(|key| {
+            let (kind, identity) = key;
+            let name = if *kind == NAMESPACE { identity.namespace.clone() } else { identity.to_string() };
+            let what = match (self.0.get(key), now.0.get(key)) {
+                (None, Some(_)) => "was added",
+                (Some(_), None) => "was removed",
+                (Some(before), Some(now)) if before != now && *kind == NAMESPACE => "has other labels",
+                (Some(before), Some(now)) if before != now => "was changed",
+                (_, _) => return None,
+            };
+            Some(format!("{kind} {name} {what}"))
+        });
+        changes.collect()
+    }
+}
+
+async fn labels(client: &Client, namespaces: &[String]) -> Result<Vec<(String, Labels)>, Error> {
+    let api: Api<core::Namespace> = Api::all(client.clone());
+    let found = match namespaces {
+        [] => {
+            let listed = persistently(async || api.list_metadata(&ListParams::default()).await).await;
+            listed.map_err(failed("list namespaces".to_owned()))?.items
+        }
+        names => {
+            let found = names.iter().map(async |name| {
+                let found = persistently(async || api.get_metadata_opt(name).await).await;
+                found.map_err(failed(format!("read namespace {name}")))
+            });
+            bounded(found).await?.into_iter().flatten().collect()
+        }
+    };
+    Ok(found.iter().map(|namespace| (namespace.name_any(), namespace.labels().clone())).collect())
+}
+
+/// Returns the specs of the objects of a kind. An object of a newer version may have fields that netproof does not know.
+async fn specs<K: Namespaced>(
+    client: &Client,
+    kind: &'static str,
+    namespaces: &[String],
+) -> Result<Vec<((&'static str, Identity), Value)>, Error> {
+    let resource = ApiResource::erase::<K>(&());
+    let apis: Vec<Api<DynamicObject>> = match namespaces {
+        [] => vec![Api::all_with(client.clone(), &resource)],
+        names => names.iter().map(|name| Api::namespaced_with(client.clone(), name, &resource)).collect(),
+    };
+    let lists = bounded(apis.into_iter().map(async |api| {
+        let listed = persistently(async || api.list(&ListParams::default()).await).await;
+        Ok::<_, Error>(listed.map_err(failed(format!("list objects of kind {kind}")))?.items)
+    }));
+    let found = lists.await?.into_iter().flatten().map(|object| {
+        let identity = Identity::new(&object.namespace().unwrap_or_default(), &object.name_any());
+        ((kind, identity), spec(&object))
+    });
+    Ok(found.collect())
+}
+
+fn spec(object: &DynamicObject) -> Value {
+    object.data.get("spec").cloned().unwrap_or_default()
+}
+
+/// Describes what makes a pod something else than the twin that was sent. `None` if it is one.
+pub(super) fn altered(pod: &core::Pod, owner: &str) -> Option<String> {
+    let what = format!("pod {}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
+    let gates = pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
+    let gates: Vec<&str> = gates.map(|gate| gate.condition_type.as_str()).collect();
+    // A load balancer's gate makes its controller send traffic to the pod before it is ready.
+    if let Some(other) = gates.iter().find(|gate| **gate != NEVER) {
+        return Some(format!("{what} was given the readiness gate {other}"));
+    }
+    if !gates.contains(&NEVER) {
+        return Some(format!("{what} has lost its readiness gate, so it may get traffic"));
+    }
+    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    if conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+        return Some(format!("{what} is ready, so it may get traffic"));
+    }
+    let mut owners = pod.owner_references().iter();
+    if !owners.any(|reference| reference.controller == Some(true) && reference.name == owner) {
+        return Some(format!("{what} has another controller"));
+    }
+    added_containers(&what, pod)
+}

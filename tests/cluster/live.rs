@@ -1,0 +1,476 @@
+//! Checks of a live cluster: probe pods beside workloads, of which the workloads notice nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use netproof::backend::Backend;
+use netproof::backend::cluster::{Control, Live, Resources, Settings, Site, Target};
+use netproof::policy::{Labels, Namespace, Node, Pod};
+use netproof::snapshot::Identity;
+use netproof::world::{Deployed, EndpointName, World};
+use serde_json::Value;
+
+use super::access::Applied;
+use super::{Cluster, install_agent, wait_for};
+use crate::agent::{binary, built};
+use crate::support::{User, file, folder, run};
+
+const WORKLOADS: &str = "apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {pod-security.kubernetes.io/enforce: restricted}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: shop}
+spec: {clusterIP: None, selector: {app: db}, ports: [{port: 80}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}
+      affinity:
+        podAntiAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution:
+          - {topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: web}}}
+      containers:
+      - name: main
+        image: localhost/netproof-pause:1
+        imagePullPolicy: IfNotPresent
+        securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db, namespace: shop}
+spec:
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}
+      containers:
+      - name: main
+        image: localhost/netproof-pause:1
+        imagePullPolicy: IfNotPresent
+        securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: log, namespace: shop}
+spec:
+  selector: {matchLabels: {app: log}}
+  template:
+    metadata: {labels: {app: log}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}
+      containers:
+      - name: main
+        image: localhost/netproof-pause:1
+        imagePullPolicy: IfNotPresent
+        securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+";
+
+/// Workloads that run until the value is dropped.
+struct Workloads<'a> {
+    cluster: &'a Cluster,
+    _applied: Applied<'a>,
+}
+
+impl<'a> Workloads<'a> {
+    fn start(cluster: &'a Cluster) -> Self {
+        let applied = Applied::new(cluster, file("workloads.yaml", WORKLOADS));
+        for workload in ["deployment/web", "statefulset/db", "daemonset/log"] {
+            cluster.kubectl(&["rollout", "status", workload, "-n", "shop", "--timeout=60s"]);
+        }
+        Self { cluster, _applied: applied }
+    }
+
+    /// Returns the pods of the workloads with their labels and nodes.
+    fn pods(&self) -> Vec<Pod> {
+        let pods = self.cluster.json(&["get", "pods", "-n", "shop", "-l", "!netproof.dev/run"]);
+        let pods = pods["items"].as_array().unwrap().iter().map(|pod| Pod {
+            namespace: "shop".to_owned(),
+            name: pod["metadata"]["name"].as_str().unwrap().to_owned(),
+            labels: serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap(),
+            node: Some(pod["spec"]["nodeName"].as_str().unwrap().to_owned()),
+            ..Pod::default()
+        });
+        pods.collect()
+    }
+
+    /// Returns a state with a twin of each of these pods.
+    fn world(&self) -> World {
+        let mut world = World::default();
+        world.cluster.namespaces = vec![Namespace::new("shop", Labels::new())];
+        for pod in self.pods() {
+            let twin = Pod { name: format!("{}@twin", pod.name), ..pod.clone() };
+            world.twins.insert(Identity::of_pod(&twin));
+            let node = pod.node.clone().unwrap();
+            if !world.cluster.nodes.iter().any(|known| known.name == node) {
+                let (addresses, external_addresses) = (Vec::new(), Vec::new());
+                world.cluster.nodes.push(Node { name: node, addresses, external_addresses });
+            }
+            world.cluster.pods.extend([pod, twin]);
+        }
+        world
+    }
+}
+
+impl Cluster {
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.kubectl(&[arguments, &["-o", "json"]].concat())).unwrap()
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            target: Target { kubeconfig: None, context: Some(self.context.clone()) },
+            namespace_prefix: None,
+            prepared_namespaces: Vec::new(),
+            image: None,
+            base_image: None,
+            image_pull_policy: None,
+            image_pull_secret: None,
+            resources: Resources::default(),
+            nodes: Vec::new(),
+            every_node: false,
+            site: Site::default(),
+            control: Control::PortForward,
+            pod_timeout: Duration::from_secs(30),
+            deadline: Duration::from_secs(120),
+            keep: false,
+        }
+    }
+
+    /// Returns the objects of others. Endpoints list every pod that a Service selects, also those that get no traffic.
+    fn foreign_objects(&self) -> BTreeSet<String> {
+        let mut objects = self.objects();
+        objects.retain(|object| !object.starts_with("EndpointSlice ") && !object.starts_with("Endpoints "));
+        objects
+    }
+
+    /// Returns the names of everything in a namespace that a check created.
+    fn of_checks(&self, namespace: &str) -> String {
+        self.kubectl(&["get", "pods,configmaps", "-n", namespace, "-l", "netproof.dev/run", "-o", "name"])
+    }
+}
+
+/// Runs a future on a runtime of its own.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// Puts the agent beside this test, which is the program that carries it here.
+fn install_beside_test() {
+    install_agent();
+    let [loader, agent] = [&built("probe-loader"), binary()].map(|path| fs::read(path).unwrap());
+    let packed = netproof_loader::pack(&loader, &agent);
+    let beside = std::env::current_exe().unwrap().with_file_name("netproof-probe");
+    let part = beside.with_extension(format!("{}.part", std::process::id()));
+    fs::write(&part, packed).unwrap();
+    fs::rename(part, beside).unwrap();
+}
+
+/// The endpoints that the cluster reported while this value existed.
+struct EndpointWatch {
+    child: Child,
+    log: PathBuf,
+}
+
+impl EndpointWatch {
+    fn start(cluster: &Cluster) -> Self {
+        let log = folder().join("endpoints.json");
+        let kubectl =
+            std::env::var_os("KUBE_BIN").map_or("kubectl".into(), |bin| PathBuf::from(bin).join("kubectl"));
+        let child = Command::new(kubectl)
+            .args(["--context", &cluster.context, "get", "endpointslices", "-n", "shop", "-w", "-o", "json"])
+            .stdout(fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        Self { child, log }
+    }
+
+    /// Returns the conditions that each address ever had: ready, serving, or none.
+    fn end(mut self) -> BTreeMap<String, BTreeSet<&'static str>> {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let log = fs::read_to_string(&self.log).unwrap();
+        let slices = serde_json::Deserializer::from_str(&log).into_iter::<Value>().map_while(Result::ok);
+        let mut seen = BTreeMap::<String, BTreeSet<&str>>::new();
+        for endpoint in slices.flat_map(|slice| slice["endpoints"].as_array().cloned().unwrap_or_default()) {
+            let conditions = &endpoint["conditions"];
+            let is = |name: &str| conditions[name] != Value::Bool(false);
+            let state = if is("ready") {
+                "ready"
+            } else if is("serving") {
+                "serving"
+            } else {
+                "none"
+            };
+            for address in endpoint["addresses"].as_array().unwrap() {
+                seen.entry(address.as_str().unwrap().to_owned()).or_default().insert(state);
+            }
+        }
+        seen
+    }
+}
+
+fn addresses(world: &World, deployed: &Deployed) -> Vec<String> {
+    let address = |twin: &Identity| deployed.addresses[&EndpointName::of_identity(twin)][0].to_string();
+    world.twins.iter().map(address).collect()
+}
+
+#[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
+fn workloads_notice_nothing_of_their_twins() {
+    let cluster = Cluster::named();
+    install_beside_test();
+    let workloads = Workloads::start(&cluster);
+    let (before, pods) = (cluster.foreign_objects(), workloads.pods());
+    let endpoints = EndpointWatch::start(&cluster);
+    let world = workloads.world();
+    assert_eq!(world.twins.len(), 5, "{world:?}");
+    let twins = block_on(async {
+        let mut live = Live::open(cluster.settings(), &[]).await.unwrap();
+        let deployed = live.deploy(&world).await.unwrap();
+        assert_eq!(live.canaries().len(), 2 * world.cluster.nodes.len());
+        for twin in &world.twins {
+            let name = EndpointName::of_identity(twin);
+            live.agent(&name).unwrap().find_capabilities().await.unwrap();
+            assert_eq!(deployed.pod_labels[&name]["netproof.dev/run"], live.run());
+        }
+        // Controllers have adopted and deleted a pod without an owner after less than 2 s.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        live.check_intact(&world).await.unwrap();
+        assert_eq!((live.lost_pods(), live.has_lost_pod()), (Vec::new(), false));
+        assert_eq!(workloads.pods(), pods);
+        let created = cluster.of_checks("shop");
+        assert_eq!(created.lines().count(), 5 + 2, "twins, their owner and their agent: {created}");
+        // What the lost-pod machinery starts again has to be a twin, too.
+        let name = created.lines().next().unwrap().to_owned();
+        cluster.kubectl(&["delete", "-n", "shop", &name]);
+        wait_for(|| live.has_lost_pod());
+        let again = live.deploy(&world).await.unwrap();
+        live.check_intact(&world).await.unwrap();
+        live.finish().await.unwrap();
+        [addresses(&world, &deployed), addresses(&world, &again)].concat()
+    });
+    assert_eq!(cluster.of_checks("shop"), "");
+    assert_eq!(cluster.foreign_objects(), before);
+    let seen = endpoints.end();
+    let real: Vec<_> = seen.iter().filter(|(address, _)| !twins.contains(address)).collect();
+    assert!(real.iter().all(|(_, states)| states.contains("ready")) && real.len() == 3, "{seen:?}");
+    let of_twins: Vec<_> = seen.iter().filter(|(address, _)| twins.contains(address)).collect();
+    assert!(of_twins.len() >= 3, "the Services select the twins: {seen:?}");
+    for (address, states) in of_twins {
+        assert_eq!(*states, BTreeSet::from(["none"]), "{address}");
+    }
+    cluster.check_clean();
+}
+
+/// Set for the process that another test kills.
+const KILLED: &str = "NETPROOF_TEST_KILLED";
+
+/// Does nothing by itself: `a_killed_check_can_be_removed` runs it in a process of its own.
+#[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
+fn a_check_that_is_killed() {
+    if std::env::var_os(KILLED).is_none() {
+        return;
+    }
+    let cluster = Cluster::named();
+    let pods = cluster.json(&["get", "pods", "-n", "shop", "-l", "app=web"]);
+    let pod = &pods["items"][0];
+    let twin = Pod {
+        namespace: "shop".to_owned(),
+        name: "web@twin".to_owned(),
+        labels: serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap(),
+        node: Some(pod["spec"]["nodeName"].as_str().unwrap().to_owned()),
+        ..Pod::default()
+    };
+    let mut world = World { twins: [Identity::of_pod(&twin)].into(), ..World::default() };
+    world.cluster.pods.push(twin);
+    block_on(async {
+        let mut live = Live::open(cluster.settings(), &[]).await.unwrap();
+        live.deploy(&world).await.unwrap();
+        fs::write(std::env::var_os(KILLED).unwrap(), live.cleanup_command()).unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    });
+}
+
+#[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
+fn a_killed_check_can_be_removed() {
+    let cluster = Cluster::named();
+    install_beside_test();
+    let _workloads = Workloads::start(&cluster);
+    let before = cluster.foreign_objects();
+    let said = folder().join("cleanup-command");
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "cluster::live::a_check_that_is_killed"])
+        .env(KILLED, &said)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(|| said.exists() || child.try_wait().unwrap().is_some());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let command = fs::read_to_string(said).unwrap();
+    assert!(cluster.of_checks("shop").contains("pod/netproof-"));
+    let deadlines = cluster.of_runs("pods", ".spec.activeDeadlineSeconds");
+    assert!(!deadlines.is_empty() && deadlines.iter().all(|it| it == "120"), "{deadlines:?}");
+    let removed = run(User::Root, command.split(' ').skip(1)).exits(0).stdout;
+    assert!(removed.contains("removed ConfigMap shop/netproof-"), "{removed}");
+    assert_eq!(cluster.of_checks("shop"), "");
+    assert_eq!(cluster.foreign_objects(), before);
+    cluster.check_clean();
+}
+
+/// Returns the error of a check that must create nothing.
+fn refusal(cluster: &Cluster, settings: Settings, world: &World) -> String {
+    let before = cluster.foreign_objects();
+    let message = block_on(async {
+        let mut live = Live::open(settings, &[]).await.unwrap();
+        let message = live.deploy(world).await.unwrap_err().to_string();
+        live.finish().await.unwrap();
+        message
+    });
+    assert_eq!(cluster.foreign_objects(), before);
+    message
+}
+
+#[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
+fn what_stands_in_the_way_of_a_check_is_told_and_nothing_is_created() {
+    let cluster = Cluster::named();
+    install_beside_test();
+    let workloads = Workloads::start(&cluster);
+    let world = workloads.world();
+    let applied =
+        |name: &str, manifest: &str| Applied::new(&cluster, file(&format!("{name}.yaml"), manifest));
+    let in_the_way = applied(
+        "in-the-way",
+        "apiVersion: v1
+kind: ResourceQuota
+metadata: {name: team, namespace: shop}
+spec: {hard: {pods: '9', configmaps: '2', limits.cpu: '2'}}
+---
+apiVersion: v1
+kind: LimitRange
+metadata: {name: sizes, namespace: shop}
+spec: {limits: [{type: Container, min: {memory: 32Mi}, max: {memory: 1Gi}}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: peers, namespace: shop}
+spec: {clusterIP: None, publishNotReadyAddresses: true, selector: {app: db}, ports: [{port: 80}]}
+",
+    );
+    // The quota is counted a moment later.
+    wait_for(|| {
+        cluster.kubectl(&["get", "resourcequota", "team", "-n", "shop", "-o", "jsonpath={.status.used.pods}"])
+            == "5"
+    });
+    let message = refusal(&cluster, cluster.settings(), &world);
+    for part in [
+        "Service shop/peers has publishNotReadyAddresses, and selects shop/db-0@twin",
+        "LimitRange shop/sizes: the least memory of a Container is 32Mi, and the request of a probe pod is 16Mi",
+        "pods: 5 needed, 5 used, 9 allowed",
+        "configmaps: 2 needed, 1 used, 2 allowed",
+        "limits.cpu: 2500m needed, ",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    drop(in_the_way);
+    // A budget that needs the controllers of its pods.
+    let budget = applied(
+        "budget",
+        "{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: web, namespace: shop},
+  spec: {maxUnavailable: 1, selector: {matchLabels: {app: web}}}}",
+    );
+    block_on(async {
+        let mut live = Live::open(cluster.settings(), &[]).await.unwrap();
+        live.preflight(&world).await.unwrap();
+        let warnings: Vec<&str> = live.warnings().collect();
+        assert!(
+            warnings.iter().any(|it| it.starts_with("PodDisruptionBudget shop/web allows no eviction")),
+            "{warnings:?}"
+        );
+    });
+    drop(budget);
+    let mut elsewhere = world.clone();
+    let twin = elsewhere.cluster.pods.iter_mut().find(|pod| pod.name.ends_with("@twin")).unwrap();
+    twin.node = Some("nowhere".to_owned());
+    let message = refusal(&cluster, cluster.settings(), &elsewhere);
+    assert!(message.contains("node nowhere does not exist"), "{message}");
+    // A finalizer keeps the namespace.
+    let map = "{apiVersion: v1, kind: ConfigMap, metadata: {name: keeper, namespace: shop, finalizers: [netproof.dev/test]}}";
+    let keeper = applied("keeper", map);
+    cluster.kubectl(&["delete", "namespace", "shop", "--wait=false"]);
+    let message = block_on(async {
+        let mut live = Live::open(cluster.settings(), &[]).await.unwrap();
+        live.deploy(&world).await.unwrap_err().to_string()
+    });
+    cluster.kubectl(&[
+        "patch",
+        "configmap",
+        "keeper",
+        "-n",
+        "shop",
+        "--type=merge",
+        "-p",
+        r#"{"metadata":{"finalizers":null}}"#,
+    ]);
+    std::mem::forget(keeper);
+    assert!(message.contains("namespace shop is being deleted"), "{message}");
+    wait_for(|| {
+        cluster.kubectl(&["get", "namespaces", "-o", "name"]).lines().all(|it| it != "namespace/shop")
+    });
+    std::mem::forget(workloads);
+    cluster.check_clean();
+}
+
+#[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
+fn what_others_change_during_a_check_is_told() {
+    let cluster = Cluster::named();
+    install_beside_test();
+    let workloads = Workloads::start(&cluster);
+    let world = workloads.world();
+    block_on(async {
+        let mut live = Live::open(cluster.settings(), &[]).await.unwrap();
+        live.deploy(&world).await.unwrap();
+        live.check_intact(&world).await.unwrap();
+        let deny = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: deny, namespace: shop}, spec: {podSelector: {}}}";
+        cluster.kubectl(&["apply", "--validate=false", "-f", &file("deny.yaml", deny)]);
+        cluster.kubectl(&["label", "namespace", "shop", "team=red"]);
+        let name = cluster.of_checks("shop").lines().next().unwrap().to_owned();
+        cluster.kubectl(&["label", "-n", "shop", &name, "app=other", "--overwrite"]);
+        let message = live.check_intact(&world).await.unwrap_err().to_string();
+        for part in [
+            "Namespace shop has other labels",
+            "NetworkPolicy shop/deny was added",
+            "the labels of the probe pod shop/",
+        ] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        live.finish().await.unwrap();
+    });
+    cluster.check_clean();
+}
