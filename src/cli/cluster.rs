@@ -25,11 +25,32 @@ pub(super) struct TargetOptions {
     context: Option<String>,
 }
 
-/// The use of the cluster.
+/// The use of the cluster by a run.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ClusterOptions {
     #[command(flatten)]
-    target: TargetOptions,
+    pub(super) probes: ProbeOptions,
+
+    /// Use these nodes, each of them as source and destination [default: as many as the scenario has nodes,
+    /// mostly two]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = ON_A_CLUSTER)]
+    nodes: Vec<String>,
+
+    /// Use every node on which probe pods can run, including tainted nodes. Each scenario runs as often as
+    /// necessary
+    #[arg(long, conflicts_with = "nodes", help_heading = ON_A_CLUSTER)]
+    pub(super) every_node: bool,
+
+    /// Also write the result to this ConfigMap
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = value::object, help_heading = ON_A_CLUSTER)]
+    pub(super) save_configmap: Option<Identity>,
+}
+
+/// The probe pods, and how to reach them.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ProbeOptions {
+    #[command(flatten)]
+    pub(super) target: TargetOptions,
 
     /// An image that contains the agent, as netproof image makes it [default: none. The run brings the agent in
     /// ConfigMaps, and runs it in an image that the nodes have]
@@ -62,16 +83,6 @@ pub(super) struct ClusterOptions {
     #[arg(value_parser = value::quantity)]
     pod_limits: Vec<(String, String)>,
 
-    /// Use these nodes, each of them as source and destination [default: as many as the scenario has nodes,
-    /// mostly two]
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = ON_A_CLUSTER)]
-    nodes: Vec<String>,
-
-    /// Use every node on which probe pods can run, including tainted nodes. Each scenario runs as often as
-    /// necessary
-    #[arg(long, conflicts_with = "nodes", help_heading = ON_A_CLUSTER)]
-    pub(super) every_node: bool,
-
     /// How to reach the agents
     #[arg(long, value_name = "WAY", value_enum, default_value_t = ControlName::PortForward)]
     #[arg(help_heading = ON_A_CLUSTER)]
@@ -103,10 +114,6 @@ pub(super) struct ClusterOptions {
     /// Leave everything on the cluster at the end, and print how to remove it
     #[arg(long, help_heading = ON_A_CLUSTER)]
     pub(super) keep: bool,
-
-    /// Also write the result to this ConfigMap
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = value::object, help_heading = ON_A_CLUSTER)]
-    pub(super) save_configmap: Option<Identity>,
 }
 
 /// Refuses options of this file if packets are sent in the lab.
@@ -154,6 +161,13 @@ impl TargetOptions {
 
 impl ClusterOptions {
     pub(super) fn settings(&self) -> anyhow::Result<Settings> {
+        let settings = self.probes.settings()?;
+        Ok(Settings { nodes: self.nodes.clone(), every_node: self.every_node, ..settings })
+    }
+}
+
+impl ProbeOptions {
+    pub(super) fn settings(&self) -> anyhow::Result<Settings> {
         let mut resources = Resources::default();
         resources.requests.extend(self.pod_requests.iter().cloned());
         resources.limits.extend(self.pod_limits.iter().cloned());
@@ -170,8 +184,8 @@ impl ClusterOptions {
             }),
             image_pull_secret: self.image_pull_secret.clone(),
             resources,
-            nodes: self.nodes.clone(),
-            every_node: self.every_node,
+            nodes: Vec::new(),
+            every_node: false,
             site: self.site.site()?,
             control: match self.control {
                 ControlName::PortForward => Control::PortForward,

@@ -9,7 +9,8 @@ use tokio::time::timeout;
 
 use super::interruption::Interruption;
 use super::output;
-use crate::backend::cluster::Cluster;
+use crate::backend::Error;
+use crate::backend::cluster::{Cluster, Live};
 use crate::verdict::INTERRUPTED;
 
 /// Time for which the removal waits until a result is printed. A pager reads only as much as it shows, and the run must
@@ -27,6 +28,57 @@ impl Conclusion {
     pub(super) fn print(self) -> anyhow::Result<ExitCode> {
         output::result(&self.text)?;
         Ok(ExitCode::from(self.code))
+    }
+}
+
+/// What a command created on a cluster, to be removed.
+pub(super) trait Removal {
+    /// Returns the command that removes everything.
+    fn command(&self) -> String;
+
+    /// Returns what stays, because the user wants that. `None` if everything is removed.
+    fn kept(&self) -> Option<String>;
+
+    /// Returns whether anything may have been created.
+    fn was_used(&self) -> bool;
+
+    /// Removes everything.
+    async fn remove(self) -> Result<(), Error>;
+}
+
+impl Removal for Cluster {
+    fn command(&self) -> String {
+        self.cleanup_command()
+    }
+
+    fn kept(&self) -> Option<String> {
+        self.is_kept().then(|| format!("namespaces {}-*", self.prefix()))
+    }
+
+    fn was_used(&self) -> bool {
+        self.was_used()
+    }
+
+    async fn remove(self) -> Result<(), Error> {
+        self.finish().await
+    }
+}
+
+impl Removal for Live {
+    fn command(&self) -> String {
+        self.cleanup_command()
+    }
+
+    fn kept(&self) -> Option<String> {
+        self.is_kept().then(|| "probe pods".to_owned())
+    }
+
+    fn was_used(&self) -> bool {
+        self.was_used()
+    }
+
+    async fn remove(self) -> Result<(), Error> {
+        self.finish().await
     }
 }
 
@@ -68,19 +120,19 @@ impl Printing {
     /// the exit code. It is that of the result, even if something remains.
     pub(super) async fn clean_up(
         self,
-        cluster: Cluster,
+        cluster: impl Removal,
         interruption: &Interruption,
     ) -> anyhow::Result<ExitCode> {
-        let command = cluster.cleanup_command();
-        if cluster.is_kept() {
-            output::note(&format!("namespaces {}-* stay: remove them with: {command}", cluster.prefix()));
+        let command = cluster.command();
+        if let Some(what) = cluster.kept() {
+            output::note(&format!("{what} stay: remove them with: {command}"));
         } else if cluster.was_used() {
             // Ctrl-C must not make a result that nobody has read a pass.
             let code = if self.rest.is_some() { INTERRUPTED } else { self.code };
             interruption.start_clean_up(code, command.clone());
             output::note(&format!("cleaning up … (Ctrl-C leaves the rest to: {command})"));
         }
-        complain(cluster.finish().await.map_err(anyhow::Error::from));
+        complain(cluster.remove().await.map_err(anyhow::Error::from));
         if let Some(rest) = self.rest {
             rest.await??;
         }

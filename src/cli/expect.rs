@@ -91,7 +91,7 @@ Examples:
 
 pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<ExitCode> {
     let snapshot = read(args)?;
-    let Snapshot { cluster, other, warnings, unshown, unseen, not_enforced, .. } = &snapshot;
+    let Snapshot { cluster, other, warnings, unshown, .. } = &snapshot;
     if !other.ignored.is_empty() {
         let kinds: Vec<_> = other.ignored.iter().map(|(kind, number)| format!("{kind} ({number})")).collect();
         output::line(&format!("not looked at, as it has no part in NetworkPolicy: {}", kinds.join(", ")));
@@ -111,10 +111,8 @@ pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<ExitCode> {
         );
     }
     let unused = args.accept.unused(&unmodelled);
-    let not_enforced: Vec<_> = not_enforced.iter().map(|what| format!("not enforced: {what}")).collect();
-    let unseen = unseen.iter().filter(|unseen| !unseen.is_needed);
-    let unseen: Vec<_> = unseen.map(|unseen| format!("not seen: {unseen}")).collect();
-    let all = [&not_enforced, &unseen, warnings, &other.warnings, &unmatched(cluster), &unused];
+    let notes = snapshot.notes();
+    let all = [&notes, warnings, &other.warnings, &unmatched(cluster), &unused];
     let warnings = all.map(Vec::as_slice).concat();
     // The table contains the kinds.
     let shown = match args.output {

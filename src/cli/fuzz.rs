@@ -141,7 +141,7 @@ impl FuzzArgs {
             (BackendKind::Lab, None) => String::new(),
             (BackendKind::Lab, Some(fault)) => format!(" --fault {fault}"),
             (BackendKind::Cluster, _) => {
-                format!(" --backend cluster{}", self.options.cluster.site.as_given())
+                format!(" --backend cluster{}", self.options.cluster.probes.site.as_given())
             }
         };
         Limits {

@@ -168,7 +168,7 @@ async fn on_cluster(
 ) -> anyhow::Result<ExitCode> {
     let RunArgs { options, accept, .. } = args;
     let interrupted = interruption.requested();
-    options.cluster.site.site()?.check(scenarios)?;
+    options.cluster.probes.site.site()?.check(scenarios)?;
     let (cluster, settings) = options.open_cluster(interrupted.clone()).await?;
     if let Some(identity) = &options.cluster.save_configmap {
         // After the run, it would be too late to report that this is not possible.

@@ -8,11 +8,14 @@ use clap::builder::NonEmptyStringValueParser;
 
 use super::accept::AcceptOptions;
 use super::backend_kind::BackendKind;
-use super::conclusion::Conclusion;
+use super::cluster::ProbeOptions;
+use super::conclusion::{Conclusion, Printing};
 use super::interruption::Interruption;
 use super::run_options::at_least_one;
+use super::snapshot::LiveOptions;
 use super::timing::TimingOptions;
 use super::{Format, block_on, output, value};
+use crate::backend::cluster::Live;
 use crate::backend::lab::{self, Entered, Lab};
 use crate::deviation::Fault;
 use crate::document::VerifyDocument;
@@ -69,10 +72,18 @@ pub(super) struct VerifyArgs {
 
     #[command(flatten)]
     accept: AcceptOptions,
+
+    #[command(flatten)]
+    live: LiveOptions,
+
+    #[command(flatten)]
+    probes: ProbeOptions,
 }
 
 const EXAMPLES: &str = "\
 Examples:
+  netproof verify --tenants tenants.yaml                   the cluster of the current context
+  netproof verify                                          tenants by a well-known label of namespaces
   netproof verify --tenants tenants.yaml deploy/           manifests, in the lab
   netproof verify --tenant-label team deploy/              without a file: one tenant for each value of the label
   netproof verify --tenants tenants.yaml --fault ignore-udp deploy/    would a leak be noticed?
@@ -81,28 +92,74 @@ Examples:
 pub(super) fn verify(args: &VerifyArgs, everything: bool) -> anyhow::Result<ExitCode> {
     match args.kind() {
         BackendKind::Lab => {
-            if args.manifests.is_empty() {
-                anyhow::bail!("the lab plays the cluster of manifests: name files or folders");
-            }
+            args.check_lab()?;
             match lab::enter()? {
-                Entered::Outside(code) => return Ok(ExitCode::from(code)),
-                Entered::Inside => {}
+                Entered::Outside(code) => Ok(ExitCode::from(code)),
+                Entered::Inside => in_lab(args, everything),
             }
         }
-        BackendKind::Cluster => anyhow::bail!("verify on a cluster is not built yet"),
+        BackendKind::Cluster => {
+            args.check_cluster()?;
+            block_on(on_cluster(args, everything))
+        }
     }
-    let mut snapshot = args.snapshot()?;
+}
+
+fn in_lab(args: &VerifyArgs, everything: bool) -> anyhow::Result<ExitCode> {
+    let mut snapshot = args.manifests()?;
     place(&mut snapshot.cluster);
     let tenancy = args.tenancy(&snapshot)?;
     let plan = Plan::new(&snapshot, &tenancy, args.max_probes)?;
-    let environment = args.environment(&snapshot);
+    let environment = args.environment(&snapshot, Environment { name: args.lab(), ..Environment::default() });
     let settings = args.timing.settings(&observe::Settings::lab())?;
     block_on(async {
         let interruption = Interruption::listen()?;
-        let lab = Lab::new(args.fault)?;
-        let checked = check(&plan, &settings, lab, environment, interruption.requested()).await;
+        let mut lab = Lab::new(args.fault)?;
+        let checked = check(&plan, &settings, &mut lab, environment, interruption.requested()).await;
         args.conclude(&VerifyDocument::new(&plan, &tenancy, &checked), everything)?.print()
     })
+}
+
+async fn on_cluster(args: &VerifyArgs, everything: bool) -> anyhow::Result<ExitCode> {
+    let interruption = Interruption::listen()?;
+    let mut interrupted = interruption.requested();
+    let settings = args.timing.settings(&observe::Settings::cluster())?;
+    let opened = tokio::select! {
+        opened = open(args) => opened?,
+        _ = interrupted.wait_for(|interrupted| *interrupted) => anyhow::bail!("interrupted before anything was made"),
+    };
+    let Opened { mut live, plan, tenancy, environment } = opened;
+    let checked = check(&plan, &settings, &mut live, environment, interruption.requested()).await;
+    let result = args.conclude(&VerifyDocument::new(&plan, &tenancy, &checked), everything);
+    Printing::start(result).await.clean_up(live, &interruption).await
+}
+
+/// A cluster that is ready to be checked, on which nothing was created.
+struct Opened {
+    live: Live,
+    plan: Plan,
+    tenancy: Tenancy,
+    environment: Environment,
+}
+
+/// Reads a cluster, plans the check, and finds out whether it can be done.
+async fn open(args: &VerifyArgs) -> anyhow::Result<Opened> {
+    let scope = args.live.scope();
+    // Before the snapshot, so that no later change is missed.
+    let mut live = Live::open(args.probes.settings()?, &scope.namespaces).await?;
+    let snapshot = args.live.read_now(&args.probes.target).await?;
+    let tenancy = args.tenancy(&snapshot)?;
+    let plan = Plan::new(&snapshot, &tenancy, args.max_probes)?;
+    live.preflight(&plan.world).await?;
+    let environment = Environment {
+        name: format!("cluster {}", live.name()),
+        facts: live.facts(),
+        warnings: live.warnings().map(str::to_owned).collect(),
+        nodes: live.nodes(),
+        ..Environment::default()
+    };
+    let environment = args.environment(&snapshot, environment);
+    Ok(Opened { live, plan, tenancy, environment })
 }
 
 impl VerifyArgs {
@@ -113,13 +170,37 @@ impl VerifyArgs {
         })
     }
 
-    fn snapshot(&self) -> anyhow::Result<Snapshot> {
+    fn check_lab(&self) -> anyhow::Result<()> {
+        if self.manifests.is_empty() {
+            anyhow::bail!("the lab plays the cluster of manifests: name files or folders");
+        }
+        Ok(())
+    }
+
+    fn check_cluster(&self) -> anyhow::Result<()> {
+        if let Some(path) = self.manifests.first() {
+            anyhow::bail!(
+                "{}: manifests are for the lab: on a cluster, the objects of the cluster count",
+                path.display()
+            );
+        }
+        if self.fault.is_some() {
+            anyhow::bail!("--fault is for the lab: a cluster has its own");
+        }
+        Ok(())
+    }
+
+    fn manifests(&self) -> anyhow::Result<Snapshot> {
         source::refuse_unbuilt(&self.manifests, "netproof verify -")?;
         let mut documents = Vec::new();
         for text in source::read(&self.manifests)? {
             documents.extend(text.manifests()?);
         }
         Ok(Snapshot::read(&documents, self.namespace.as_deref())?)
+    }
+
+    fn lab(&self) -> String {
+        self.fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"))
     }
 
     fn tenancy(&self, snapshot: &Snapshot) -> anyhow::Result<Tenancy> {
@@ -138,12 +219,13 @@ impl VerifyArgs {
         Ok(Tenants::by_label(cluster, key)?.resolve(cluster)?)
     }
 
-    fn environment(&self, snapshot: &Snapshot) -> Environment {
-        let name = self.fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
+    /// Adds what the snapshot says to the environment.
+    fn environment(&self, snapshot: &Snapshot, environment: Environment) -> Environment {
         let unmodelled = self.accept.mark(&snapshot.other.unmodelled);
         let unused = self.accept.unused(&unmodelled);
-        let warnings = [&snapshot.warnings, &snapshot.other.warnings, &unused].map(Vec::as_slice).concat();
-        Environment { name, warnings, unmodelled, ..Environment::default() }
+        let notes = snapshot.notes();
+        let warnings = [&notes, &environment.warnings, &snapshot.warnings, &snapshot.other.warnings, &unused];
+        Environment { warnings: warnings.map(Vec::as_slice).concat(), unmodelled, ..environment }
     }
 
     fn conclude(&self, document: &VerifyDocument, everything: bool) -> anyhow::Result<Conclusion> {

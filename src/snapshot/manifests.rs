@@ -73,6 +73,13 @@ impl Snapshot {
         builder.finish()
     }
 
+    /// Returns what is not enforced, and what could not be seen although no answer needs it.
+    pub fn notes(&self) -> Vec<String> {
+        let not_enforced = self.not_enforced.iter().map(|what| format!("not enforced: {what}"));
+        let unseen = self.unseen.iter().filter(|unseen| !unseen.is_needed);
+        not_enforced.chain(unseen.map(|unseen| format!("not seen: {unseen}"))).collect()
+    }
+
     /// Limits unknown addresses to these ranges. Addresses in the input take precedence.
     ///
     /// # Errors

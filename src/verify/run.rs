@@ -53,11 +53,11 @@ impl Checked {
     }
 }
 
-/// Asks the questions of a plan. `interrupted` becomes true when the check should end early.
+/// Asks the questions of a plan. What the backend creates stays. `interrupted` becomes true when the check should end early.
 pub async fn check<B: Backend>(
     plan: &Plan,
     settings: &Settings,
-    mut backend: B,
+    backend: &mut B,
     environment: Environment,
     mut interrupted: watch::Receiver<bool>,
 ) -> Checked {
@@ -65,9 +65,8 @@ pub async fn check<B: Backend>(
     let asked = tokio::select! {
         biased;
         _ = interrupted.wait_for(|interrupted| *interrupted) => None,
-        asked = ask(plan, settings, &mut backend) => Some(asked),
+        asked = ask(plan, settings, backend) => Some(asked),
     };
-    backend.stop().await;
     let is_interrupted = asked.is_none();
     let mut asked = asked.unwrap_or_default();
     let (questions, silent) = (std::mem::take(&mut asked.questions), std::mem::take(&mut asked.silent));

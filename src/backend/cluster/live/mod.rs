@@ -31,7 +31,7 @@ use super::settings::Settings;
 use super::shared::{Purpose, Shared};
 use super::{access, cleanup, connect, survey};
 use crate::backend::{Agent, Backend, Canary, Error, LostPod, Sentinels};
-use crate::policy::{Labels, Pod};
+use crate::policy::{IpFamily, Labels, Pod};
 use crate::snapshot::{Identity, Unmodelled};
 use crate::world::{Action, Deployed, EndpointName, World};
 use intact::Recorded;
@@ -177,6 +177,16 @@ impl Live {
         self.shared.cleanup_command(&self.scope)
     }
 
+    /// Returns whether the check may have created something.
+    pub fn was_used(&self) -> bool {
+        self.shared.deployments.load(Ordering::Relaxed) > 0
+    }
+
+    /// Returns whether everything that the check created stays.
+    pub fn is_kept(&self) -> bool {
+        self.shared.maker.settings.keep
+    }
+
     /// Checks that the twins of a state can be created, and that they would disturb no workload. Creates nothing.
     ///
     /// # Errors
@@ -284,9 +294,9 @@ impl Live {
     /// If something remains. The message says how to remove it.
     #[tracing::instrument(name = "remove_check", level = "debug", skip_all)]
     pub async fn finish(self) -> Result<(), Error> {
-        let Shared { client, maker, prepared, deployments, .. } = &*self.shared;
-        let was_started = deployments.load(Ordering::Relaxed) > 0;
-        if maker.settings.keep || !was_started {
+        let Shared { client, maker, prepared, .. } = &*self.shared;
+        let was_started = self.was_used();
+        if self.is_kept() || !was_started {
             return Ok(());
         }
         let canaries = async {
@@ -383,6 +393,17 @@ impl Backend for Live {
 
     fn has_lost_pod(&self) -> bool {
         !self.shared.lost_among(self.running_pods()).is_empty()
+    }
+
+    /// The kubelet has reached a twin as soon as its startup probe has passed, and the twin has not started before that.
+    /// The kubelet uses the pod's first address.
+    fn is_reached(&self, twin: &EndpointName, family: IpFamily) -> bool {
+        let identity = match twin {
+            EndpointName::Pod { namespace, name } => Identity::new(namespace, name),
+            EndpointName::Service { .. } | EndpointName::Node(_) | EndpointName::External(_) => return false,
+        };
+        let addresses = self.deployment.running_pod(&identity).map(|(_, addresses)| addresses);
+        addresses.is_some_and(|own| own.first().is_some_and(|first| IpFamily::of(*first) == family))
     }
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
