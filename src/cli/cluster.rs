@@ -34,6 +34,7 @@ pub(super) struct ClusterOptions {
     /// Use these nodes, each of them as source and destination [default: as many as the scenario has nodes,
     /// mostly two]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = ON_A_CLUSTER)]
+    #[arg(conflicts_with = "node_selector")]
     nodes: Vec<String>,
 
     /// Use every node on which probe pods can run, including tainted nodes. Each scenario runs as often as

@@ -34,7 +34,6 @@ pub(super) struct SiteOptions {
 
     /// Use only nodes with this label, such as pool=test. Repeat the option for more labels
     #[arg(long, value_name = "KEY=VALUE", value_parser = node_label, help_heading = ON_A_CLUSTER)]
-    #[arg(conflicts_with = "nodes")]
     node_selector: Vec<Pair>,
 
     /// Let pods tolerate this taint, such as dedicated=test:NoSchedule, and use the nodes that have it. Repeat

@@ -59,11 +59,12 @@ impl Outside {
         self.destinations.iter().filter_map(external).collect()
     }
 
-    /// Returns the questions about connections from these pods. Only TCP tells whether somebody accepts it.
+    /// Returns the questions about connections from these pods, which have addresses of these families. Only TCP tells whether somebody accepts it.
     pub(super) fn questions<'a>(
         &self,
         pods: impl Iterator<Item = &'a Pod>,
         tenancy: &Tenancy,
+        of_pods: &[IpFamily],
     ) -> Vec<Question> {
         let mut questions = Vec::new();
         for pod in pods {
@@ -83,7 +84,8 @@ impl Outside {
                         family: *family,
                         probe: Probe::Port { port: *port, protocol: *protocol },
                     };
-                    questions.extend(families.iter().map(cell).map(|cell| Question {
+                    let families = families.iter().filter(|family| of_pods.contains(family));
+                    questions.extend(families.map(cell).map(|cell| Question {
                         cell,
                         intent: Some(intent.clone()),
                         from: from.clone(),

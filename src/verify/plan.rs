@@ -76,7 +76,7 @@ impl Plan {
         let families = families(&snapshot.cluster);
         let (mut questions, pairs) = twins.questions(&cluster, first, tenancy, &families);
         let outside = Outside::new(&cluster, tenancy);
-        questions.extend(outside.questions(twins.list.iter().map(|(_, pod)| pod), tenancy));
+        questions.extend(outside.questions(twins.list.iter().map(|(_, pod)| pod), tenancy, &families));
         if questions.is_empty() {
             return Err(Error::NoPairs);
         }
