@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use netproof_probe::wire::Listener;
+use netproof_probe::wire::{Listener, Transport};
 
 use super::batch::References;
 use super::brackets::Brackets;
@@ -85,6 +85,8 @@ pub(crate) struct Applied<'s> {
     /// The cluster before the change.
     pub(crate) before: Cluster,
     pub(super) changed: Instant,
+    /// Whether sentinels show when the change is in force. If nothing was changed, there is nothing to wait for.
+    pub(super) has_sentinels: bool,
     /// How long it took to hand the change over to the enforcers.
     pub(crate) handed_over: Duration,
 }
@@ -194,7 +196,7 @@ impl<'a, B: Backend> Observer<'a, B> {
         })?;
         self.world.complete(&deployed);
         self.watch.begin(self.backend);
-        Ok(Applied { actions, before, changed, handed_over: changed.elapsed() })
+        Ok(Applied { actions, before, changed, has_sentinels: true, handed_over: changed.elapsed() })
     }
 
     pub(super) fn change_world(&mut self, doing: &str, actions: &[Action]) -> Result<(), Error> {
@@ -221,7 +223,7 @@ impl<'a, B: Backend> Observer<'a, B> {
         declared: &BTreeSet<Capability>,
         excuse: impl FnOnce(&World, &mut [PlannedCell]),
     ) -> Observed {
-        let Applied { actions, before, changed, .. } = applied;
+        let Applied { actions, before, changed, has_sentinels, .. } = applied;
         let unavailable = self.open_listeners().await;
         let mut plan = self.plan();
         NewPods::new(actions, before, &self.world, self.backend, *changed).mark(&mut plan);
@@ -231,7 +233,7 @@ impl<'a, B: Backend> Observer<'a, B> {
         let deadlines = SettleDeadlines { is_mixed, ..self.deadlines(changed.elapsed()) };
         self.policies_changed(actions, &plan);
         self.ledger.step = Some(self.past.len());
-        let (cells, settled) = self.settle(plan, &unavailable, true, *changed, deadlines).await;
+        let (cells, settled) = self.settle(plan, &unavailable, *has_sentinels, *changed, deadlines).await;
         self.ledger.step = None;
         self.last_probe = Instant::now();
         let Settled { rounds, loss, deadline, stale, .. } = settled;
@@ -268,20 +270,19 @@ impl<'a, B: Backend> Observer<'a, B> {
         }
     }
 
-    /// Probes cells until they have settled. Returns each cell with its track. The sentinels are needed only
-    /// if the state is judged.
+    /// Probes cells until they have settled. Returns each cell with its track.
     pub(super) async fn settle(
         &mut self,
         plan: Vec<PlannedCell>,
         unavailable: &Unavailable,
-        is_judged: bool,
+        has_sentinels: bool,
         changed: Instant,
         deadlines: SettleDeadlines,
     ) -> (Vec<ProbedCell>, Settled) {
         let (expected, pools) = (self.expectations(&plan), self.pools(&plan));
         let Self { backend, world, canaries, ledger, references, watch, .. } = self;
         let probing = Probing { backend: &**backend, world, canaries, cells: &plan, unavailable, changed };
-        let mut rounds = Rounds::new(probing, ledger, references, is_judged.then_some(watch));
+        let mut rounds = Rounds::new(probing, ledger, references, has_sentinels.then_some(watch));
         let mut settled = settle(&mut rounds, &expected, &pools, deadlines).await;
         let tracks = std::mem::take(&mut settled.tracks);
         let cells = plan.into_iter().zip(tracks).map(|(planned, track)| ProbedCell { planned, track });
@@ -343,6 +344,10 @@ pub(super) fn slowest(answered: &[Duration]) -> Option<Duration> {
 
 /// Returns the address of the Service to which a cell goes.
 fn service_address(planned: &PlannedCell) -> Option<SocketAddr> {
+    if planned.route.as_ref().is_some_and(|route| route.transport == Transport::Handshake) {
+        // Its reference has reached it from the same node.
+        return None;
+    }
     match planned.cell.to {
         // Services with a node port are probed at the node.
         EndpointName::Service { .. } | EndpointName::Node(_) => planned.addresses.1,

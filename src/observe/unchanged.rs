@@ -40,7 +40,7 @@ impl<'a, B: Backend> Observer<'a, B> {
         };
         self.expected = plan.iter().map(before).collect();
         let (before, changed, handed_over) = (self.world.cluster.clone(), Instant::now(), Duration::ZERO);
-        let applied = Applied { actions: &[], before, changed, handed_over };
+        let applied = Applied { actions: &[], before, changed, has_sentinels: false, handed_over };
         let mut observed = self.observe(&applied, &BTreeSet::new(), |_, _| ()).await;
         // No delivery without policies can follow.
         self.brackets = Brackets::default();
