@@ -8,6 +8,7 @@ mod faults;
 mod lost;
 mod restrictions;
 mod site;
+mod snapshot;
 mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -175,6 +175,11 @@ fn denied(error: &kube::Error) -> Option<String> {
     (status_code(error) == Some(403)).then(|| "this user may not list them".to_owned())
 }
 
+/// Returns why objects could not be read.
+fn reason(error: &kube::Error) -> String {
+    denied(error).unwrap_or_else(|| say(error))
+}
+
 /// Result of listing objects of a kind.
 enum Listed {
     Objects(Vec<Value>),
@@ -381,7 +386,7 @@ async fn list_candidate<'a>(
     };
     let list = async |namespace| {
         let listed = list::list(client, &served.resource, namespace, Content::Names).await;
-        listed.map_err(|error| denied(&error).unwrap_or_else(|| say(&error)))
+        listed.map_err(|error| reason(&error))
     };
     let everywhere = list(None).await;
     if everywhere.is_ok() || namespaces.is_empty() || !served.is_namespaced {
