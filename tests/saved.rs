@@ -16,8 +16,10 @@ use serde_json::{Value, json};
 use crate::differential::{EXTERNAL, PORTS, manifests};
 use crate::support::{file, netproof};
 
-/// Number of random clusters.
+/// Number of random clusters that are only read.
 const CLUSTERS: u64 = 300;
+/// Number of random clusters of which all flows are evaluated.
+const EVALUATED: u64 = 20;
 
 /// Name of a policy that selects no pod, with each address outside the cluster as a block.
 const PROBE: &str = "all-externals";
@@ -106,7 +108,7 @@ fn externals(cluster: &Cluster, name: &str) -> Vec<IpAddr> {
     let policy = cluster.policies.iter().find(|policy| policy.name == name).unwrap();
     let peers = match &policy.egress.as_ref().unwrap()[0].peers {
         Peers::Only(peers) => peers,
-        Peers::Any => panic!("no peers"),
+        Peers::Any => unreachable!("the policy has blocks"),
     };
     let blocks = peers.iter().filter_map(|peer| match peer {
         Peer::IpBlock(block) => Some(block.net().addr()),
@@ -154,7 +156,7 @@ fn decisions(cluster: Cluster, externals: &[IpAddr]) -> BTreeMap<String, Decisio
 #[test]
 fn a_redacted_snapshot_has_the_same_answers() {
     let mut seen = BTreeMap::<String, usize>::new();
-    for seed in 0..CLUSTERS / 3 {
+    for seed in 0..EVALUATED {
         let saved = saved(seed);
         let redacted = saved.redacted(&seed.to_be_bytes());
         let (before, after) = (saved.read("a").unwrap(), read_again(&redacted));

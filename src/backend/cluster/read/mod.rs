@@ -137,7 +137,7 @@ const KINDS: [ReadKind; 6] = [
         kind: "EndpointSlice",
         plural: "endpointslices",
         is_namespaced: true,
-        effect: "the endpoints of Services without a selector are not known",
+        effect: "the endpoints of Services are not known",
         is_needed: false,
         elsewhere: "the endpoints of these Services are not known",
     },
