@@ -15,7 +15,7 @@
 //! | `naive` | a second evaluator, on Kubernetes' own types, that random policies are held against | – |
 //! | `source` | reading YAML and JSON so that every value knows its place | – |
 //! | `generate` | random policies and scenarios from a seed | – |
-//! | `snapshot` | the state of a cluster from manifests; the only place that converts Kubernetes objects | `policy`, `source` |
+//! | `snapshot` | the state of a cluster, from manifests or live; the only place that converts Kubernetes objects | `policy`, `source` |
 //! | `expect` | the expected matrix of a snapshot; no packets | `policy`, `snapshot`, `source` |
 //! | `tenants` | the intent: who the tenants are, and who may reach whom; pure | `policy`, `snapshot`, `source` |
 //! | `world` | the network under test: endpoints, addresses, policies, and their changes | `policy`, `snapshot`, `source` |

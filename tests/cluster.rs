@@ -9,6 +9,7 @@ mod live;
 mod lost;
 mod restrictions;
 mod site;
+mod snapshot;
 mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};

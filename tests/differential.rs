@@ -14,7 +14,7 @@ use netproof::policy::{
     Reason, UndefinedCause,
 };
 use netproof::snapshot::Snapshot;
-use netproof::source::{self, Document, Key, Location, Text};
+use netproof::source::{self, Document, Text};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -36,10 +36,11 @@ pub(crate) struct Manifests {
     nodes: Vec<(String, Vec<IpAddr>)>,
 }
 
-const EXTERNAL: [&str; 5] = ["203.0.113.10", "203.0.113.200", "198.51.100.1", "2001:db8::10", "2001:db9::1"];
+pub(crate) const EXTERNAL: [&str; 5] =
+    ["203.0.113.10", "203.0.113.200", "198.51.100.1", "2001:db8::10", "2001:db9::1"];
 /// The ranges of node addresses.
 const NODES: [&str; 2] = ["172.18.0.0/24", "fd00:ffff::/64"];
-const PORTS: [u16; 6] = [53, 80, 81, 90, 8080, 30080];
+pub(crate) const PORTS: [u16; 6] = [53, 80, 81, 90, 8080, 30080];
 
 fn universe() -> Universe {
     let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
@@ -215,28 +216,17 @@ fn service(rng: &mut Rng, universe: &Universe, namespace: &str) -> Value {
     })
 }
 
-/// Converts a value without writing it as text and reading it, which took a third of the time. Other tests read text.
-fn node(value: &Value) -> source::Node {
-    let value = match value {
-        Value::Null => source::Value::Null,
-        Value::Bool(value) => source::Value::Bool(*value),
-        Value::Number(number) => source::Value::Integer(number.as_i64().unwrap()),
-        Value::String(text) => source::Value::String(text.clone()),
-        Value::Array(items) => source::Value::Sequence(items.iter().map(node).collect()),
-        Value::Object(entries) => {
-            let key = |name: &String| Key { value: name.clone(), at: Location::START };
-            source::Value::Mapping(entries.iter().map(|(name, value)| (key(name), node(value))).collect())
-        }
-    };
-    source::Node { value, at: Location::START }
-}
-
 impl Manifests {
     fn documents(&self) -> Vec<Document> {
-        let all = self.namespaces.iter().chain(&self.pods).chain(&self.services).chain(&self.policies);
-        let all = all.chain(&self.cluster_policies);
         let name = Arc::from("random");
-        all.map(|object| Document { name: Arc::clone(&name), node: node(object) }).collect()
+        let document = |object| Document { name: Arc::clone(&name), node: source::from_json(object) };
+        self.objects().map(document).collect()
+    }
+
+    /// Returns all objects. Nodes are not among them.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &Value> {
+        let all = self.namespaces.iter().chain(&self.pods).chain(&self.services).chain(&self.policies);
+        all.chain(&self.cluster_policies)
     }
 
     pub(crate) fn engine(&self) -> Engine {

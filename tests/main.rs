@@ -32,6 +32,7 @@ mod readings;
 mod readme;
 mod reported;
 mod reports;
+mod saved;
 mod select;
 mod selftest;
 mod services;

@@ -38,7 +38,7 @@ fn expect_names_them_and_ends_with_3_unless_they_are_accepted() {
     assert_snapshot!("expect", format!("{}{}", finished.stderr, finished.stdout));
     assert_snapshot!("expect, json", expect(&["-o", "json"]).stdout);
 
-    let some = "CiliumNetworkPolicy,StagedNetworkPolicy.projectcalico.org";
+    let some = "CiliumNetworkPolicy.cilium.io";
     expect(&["--accept-unmodelled", some]).exits(3);
     let all = ["--accept-unmodelled", some, "--accept-unmodelled", "Rollout,PacketFilter"];
     let accepted = expect(&all).exits(0).stdout;

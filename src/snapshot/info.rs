@@ -3,7 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::other::Unmodelled;
 use crate::source::{DecodeError, Node, decode};
 
 /// The kind of the object that a saved snapshot has beside those of the cluster.
@@ -104,22 +103,6 @@ impl std::fmt::Display for Unseen {
         write!(f, ": {}", self.effect)?;
         if self.why.is_empty() { Ok(()) } else { write!(f, " ({})", self.why) }
     }
-}
-
-/// Returns the unseen objects that the answer needs, by kind.
-pub(super) fn unmodelled(unseen: &[Unseen]) -> Vec<Unmodelled> {
-    let mut kinds: Vec<Unmodelled> = Vec::new();
-    for Unseen { kind, namespace, effect, why, .. } in unseen.iter().filter(|unseen| unseen.is_needed) {
-        let place = namespace.as_ref().map(|name| format!(" (namespace {name})")).unwrap_or_default();
-        let why = if why.is_empty() { format!("{effect}{place}") } else { format!("{effect}{place}: {why}") };
-        match kinds.iter_mut().find(|other| other.kind == *kind) {
-            Some(other) => other.why = format!("{}; {why}", other.why),
-            None => {
-                kinds.push(Unmodelled { kind: kind.clone(), count: None, why, is_accepted: false });
-            }
-        }
-    }
-    kinds
 }
 
 /// Something that looks as if it was enforced, and is not.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::attach::{Parts, Workload};
 use super::identity::Identity;
-use super::info::{self, NotEnforced, SnapshotInfo, Unseen};
+use super::info::{NotEnforced, SnapshotInfo, Unseen};
 use super::named::WrittenPolicy;
 use super::node::ReadNode;
 use super::notice::{UnknownFields, empty_fields};
@@ -15,7 +15,7 @@ use super::object::{Item, Object, Reading, WrittenClusterPolicy, WrittenService,
 use super::other::{OtherKinds, OtherObject};
 use super::ranges::{self, AddressRanges, OutOfRange};
 use super::service::Unshown;
-use super::unread::Unread;
+use super::unread::{Unread, unseen_kinds};
 use crate::policy::{Cluster, Namespace, Pod};
 use crate::source::{Document, Error, Node, Place};
 
@@ -221,7 +221,7 @@ impl<'a> Builder<'a> {
         let mut other = OtherKinds::new(&self.others);
         other.unmodelled.extend(self.unknown.unmodelled());
         other.unmodelled.extend(self.unread.unmodelled());
-        other.unmodelled.extend(info::unmodelled(&self.snapshot.unseen));
+        other.unmodelled.extend(unseen_kinds(&self.snapshot.unseen));
         self.snapshot.not_enforced.append(&mut other.staged);
         self.snapshot.other = other;
         self.snapshot.warnings.extend(self.unknown.warnings());

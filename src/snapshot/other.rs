@@ -372,7 +372,7 @@ mod tests {
             ("networking.k8s.io", "NetworkPolcy"),
             ("neuvector.com", "NvSecurityRule NvClusterSecurityRule"),
             ("policies.kyverno.io", "MutatingPolicy"),
-            ("projectcalico.org", "GlobalNetworkPolicy StagedKubernetesNetworkPolicy HostEndpoint"),
+            ("projectcalico.org", "GlobalNetworkPolicy HostEndpoint"),
             ("template.openshift.io", "Template"),
             ("unheard.of.example", "SomeNetworkPolicy SecurityGroupPolicy PodSecurityRule"),
             ("vpcresources.k8s.aws", "SecurityGroupPolicy"),
@@ -415,6 +415,9 @@ mod tests {
         check(&unmodelled, |kinds| kinds.unmodelled.len());
         check(&ignored, |kinds| kinds.ignored.len());
         check(&with_warning, |kinds| kinds.warnings.len());
+        // They decide about no packet, so the answer does not depend on them.
+        let staged = "StagedNetworkPolicy StagedGlobalNetworkPolicy StagedKubernetesNetworkPolicy";
+        check(&[("projectcalico.org", staged)], |kinds| kinds.staged.len());
     }
 
     /// Regression: a private Subnet was treated as a custom resource without rules.

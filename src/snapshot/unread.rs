@@ -1,7 +1,8 @@
-//! Objects of a live cluster that cannot be read.
+//! Objects of a live cluster that cannot be read or seen.
 
 use std::collections::BTreeMap;
 
+use super::info::Unseen;
 use super::other::Unmodelled;
 use super::{group, is_namespace};
 use crate::source::{Error, Node, quote};
@@ -62,4 +63,20 @@ impl Unread {
     pub(super) fn has_nodes(&self) -> bool {
         self.kinds.contains_key("Node")
     }
+}
+
+/// Returns the unseen objects that the answer needs, by kind.
+pub(super) fn unseen_kinds(unseen: &[Unseen]) -> Vec<Unmodelled> {
+    let mut kinds: Vec<Unmodelled> = Vec::new();
+    for Unseen { kind, namespace, effect, why, .. } in unseen.iter().filter(|unseen| unseen.is_needed) {
+        let place = namespace.as_ref().map(|name| format!(" (namespace {name})")).unwrap_or_default();
+        let why = if why.is_empty() { format!("{effect}{place}") } else { format!("{effect}{place}: {why}") };
+        match kinds.iter_mut().find(|other| other.kind == *kind) {
+            Some(other) => other.why = format!("{}; {why}", other.why),
+            None => {
+                kinds.push(Unmodelled { kind: kind.clone(), count: None, why, is_accepted: false });
+            }
+        }
+    }
+    kinds
 }

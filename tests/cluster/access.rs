@@ -40,7 +40,7 @@ fn what_cannot_work_is_refused_and_leaves_nothing() {
 }
 
 /// Returns a kubeconfig with a token.
-fn kubeconfig(server: &str, token: &str) -> String {
+pub(super) fn kubeconfig(server: &str, token: &str) -> String {
     format!(
         "apiVersion: v1
 kind: Config

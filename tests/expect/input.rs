@@ -172,7 +172,7 @@ spec:
 
 #[test]
 fn policies_without_pods_are_refused() {
-    assert_snapshot!(expect("policies.yaml", &deny(), &[]).refusal(), @"error: there are policies and no pods, so nothing can be said: add the manifests of the workloads, or pipe a dump of the cluster (kubectl get ns,nodes,pods,svc,netpol,deploy -A -o json | netproof expect -)");
+    assert_snapshot!(expect("policies.yaml", &deny(), &[]).refusal(), @"error: there are policies and no pods, so nothing can be said: add the manifests of the workloads, or read the cluster itself (netproof expect --from-cluster)");
 }
 
 /// One file has everything that kubectl reads and that a stricter reader would refuse.

@@ -4,6 +4,7 @@ mod agents;
 mod leftovers;
 mod lost;
 mod policies;
+mod read;
 mod site;
 mod survey;
 
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Uri};
 use kube::Client;
 use kube::api::ApiResource;
 use kube::client::Body;
@@ -44,13 +45,18 @@ pub(super) fn client(mut answer: impl FnMut(&Method, &str) -> Answer + Send + 's
 
 /// Returns a client of a server that answers by method, path and body.
 fn client_with_bodies(mut answer: impl FnMut(&Method, &str, &Value) -> Answer + Send + 'static) -> Client {
+    client_with_queries(move |method, uri, body| answer(method, uri.path(), body))
+}
+
+/// Returns a client of a server that answers by method, path with query, and body.
+fn client_with_queries(mut answer: impl FnMut(&Method, &Uri, &Value) -> Answer + Send + 'static) -> Client {
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     tokio::spawn(async move {
         while let Some((request, send)) = handle.next_request().await {
             let (head, body) = request.into_parts();
             let body = body.collect_bytes().await.unwrap();
             let body = serde_json::from_slice(&body).unwrap_or_default();
-            let (status, body) = answer(&head.method, head.uri.path(), &body);
+            let (status, body) = answer(&head.method, &head.uri, &body);
             let body = Body::from(serde_json::to_vec(&body).unwrap());
             send.send_response(Response::builder().status(status).body(body).unwrap());
         }

@@ -162,7 +162,7 @@ impl<F: FnMut(Category, &str) -> String> Redactor<'_, F> {
             ("v1", "Node") => Category::Node,
             ("v1", "Pod") => Category::Pod,
             ("v1", "Service") => Category::Service,
-            (version, "NetworkPolicy") if version == "networking.k8s.io/v1" => Category::Policy,
+            ("networking.k8s.io/v1", "NetworkPolicy") => Category::Policy,
             (version, _) if version.starts_with("policy.networking.k8s.io/") => Category::Policy,
             (_, _) => Category::Object,
         };

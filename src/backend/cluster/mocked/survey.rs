@@ -6,7 +6,7 @@ use super::super::survey::survey;
 use super::{Answer, client, list, status};
 
 /// Returns the answer with API groups and their versions. The preferred version comes first.
-fn groups(groups: &[(&str, &[&str])]) -> Answer {
+pub(super) fn groups(groups: &[(&str, &[&str])]) -> Answer {
     let group = |(name, versions): &(&str, &[&str])| {
         let version =
             |version: &&str| json!({"groupVersion": format!("{name}/{version}"), "version": version});
@@ -18,7 +18,7 @@ fn groups(groups: &[(&str, &[&str])]) -> Answer {
 }
 
 /// Returns the answer with the kinds of one version of a group, given as plural and kind.
-fn resources(names: &[(&str, &str)]) -> Answer {
+pub(super) fn resources(names: &[(&str, &str)]) -> Answer {
     let resource = |(name, kind): &(&str, &str)| json!({"name": name, "singularName": "", "namespaced": true, "kind": kind, "verbs": ["list"]});
     let resources: Vec<Value> = names.iter().map(resource).collect();
     (200, json!({"kind": "APIResourceList", "groupVersion": "g", "resources": resources}))

@@ -6,7 +6,7 @@ use kube::api::ApiResource;
 use kube::core::GroupVersionKind;
 use serde_json::Value;
 
-use super::super::request::{say, status_code};
+use super::super::request::status_code;
 use super::list::{self, Content};
 use crate::snapshot::{NotEnforced, Unseen};
 
@@ -28,9 +28,9 @@ const CILIUM_NAMESPACES: [&str; 2] = ["kube-system", "cilium"];
 /// Keys of Cilium's configuration, with the values under which NetworkPolicies are not enforced, and what they mean.
 /// <https://docs.cilium.io/en/stable/security/policy-creation/>
 const CILIUM_MODES: [(&str, &str, &str); 3] = [
-    ("policy-audit-mode", "true", "audit mode: Cilium logs what policies would deny, and lets it pass"),
-    ("enable-policy", "never", "Cilium enforces no policies"),
-    ("enable-k8s-networkpolicy", "false", "Cilium does not read NetworkPolicies"),
+    ("policy-audit-mode", "true", "is in audit mode: it logs what policies would deny, and lets it pass"),
+    ("enable-policy", "never", "enforces no policies"),
+    ("enable-k8s-networkpolicy", "false", "does not read NetworkPolicies"),
 ];
 
 /// Looks for enforcers that do not enforce.
@@ -64,12 +64,12 @@ async fn cilium_config(client: &Client, found: &mut Enforcement) {
             Err(error) => {
                 // That it is not in one namespace is known. Whether it is in the other one may not be.
                 if missing.is_empty() || status_code(&error) != Some(404) {
-                    missing = say(&error);
+                    missing = super::reason(&error);
                 }
             }
         }
     }
-    found.unseen.push(unseen("ConfigMap", missing));
+    found.unseen.push(unseen(&format!("ConfigMap kube-system/{CILIUM_CONFIG}"), missing));
 }
 
 async fn cilium_node_configs(client: &Client, group: &APIGroup, found: &mut Enforcement) {
@@ -94,7 +94,7 @@ async fn cilium_node_configs(client: &Client, group: &APIGroup, found: &mut Enfo
                 return;
             }
             Err(error) if status_code(&error) == Some(404) => {}
-            Err(error) => failure = Some(say(&error)),
+            Err(error) => failure = Some(super::reason(&error)),
         }
     }
     if let Some(why) = failure {

@@ -137,7 +137,7 @@ const KINDS: [ReadKind; 6] = [
         kind: "EndpointSlice",
         plural: "endpointslices",
         is_namespaced: true,
-        effect: "the endpoints of Services without a selector are not known",
+        effect: "the endpoints of Services are not known",
         is_needed: false,
         elsewhere: "the endpoints of these Services are not known",
     },
@@ -173,6 +173,11 @@ fn full_kind(resource: &ApiResource) -> String {
 /// Returns why objects cannot be listed, if the user may not list them. The server's answer is longer and says no more.
 fn denied(error: &kube::Error) -> Option<String> {
     (status_code(error) == Some(403)).then(|| "this user may not list them".to_owned())
+}
+
+/// Returns why objects could not be read.
+fn reason(error: &kube::Error) -> String {
+    denied(error).unwrap_or_else(|| say(error))
 }
 
 /// Result of listing objects of a kind.
@@ -381,7 +386,7 @@ async fn list_candidate<'a>(
     };
     let list = async |namespace| {
         let listed = list::list(client, &served.resource, namespace, Content::Names).await;
-        listed.map_err(|error| denied(&error).unwrap_or_else(|| say(&error)))
+        listed.map_err(|error| reason(&error))
     };
     let everywhere = list(None).await;
     if everywhere.is_ok() || namespaces.is_empty() || !served.is_namespaced {
