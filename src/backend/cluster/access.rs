@@ -36,6 +36,7 @@ const EVENTS: Rule = rule("", "events", &["list"]);
 /// ConfigMaps with the agent. A run that creates its own namespaces deletes them with the namespaces.
 const CONFIG_MAPS: Rule = rule("", "configmaps", &["create"]);
 const CONFIG_MAPS_IN_PREPARED: Rule = rule("", "configmaps", &["create", "delete", "list"]);
+const ENDPOINTS: Rule = rule("discovery.k8s.io", "endpointslices", &["list"]);
 const CONFIG_MAPS_OF_TENANTS: Rule = rule("", "configmaps", &["create", "delete", "get"]);
 const POLICIES: Rule = rule("networking.k8s.io", "networkpolicies", &["create", "delete", "list", "update"]);
 
@@ -63,10 +64,11 @@ const IN_PREPARED: [Rule; 5] = [
 ];
 
 /// Cluster-wide permissions of a check that may use all namespaces.
-const EVERYWHERE: [Rule; 4] = [
+const EVERYWHERE: [Rule; 5] = [
     rule("", "namespaces", &["list"]),
     rule("", "pods", &["list", "watch"]),
     rule("", "services", &["list"]),
+    ENDPOINTS,
     rule("networking.k8s.io", "networkpolicies", &["list"]),
 ];
 
@@ -74,13 +76,25 @@ const EVERYWHERE: [Rule; 4] = [
 const CANARIES: [Rule; 4] =
     [rule("", "namespaces", &["create", "delete", "get", "list"]), PODS, EVENTS, CONFIG_MAPS];
 
+/// Permissions of a check in a prepared namespace for its canaries. The end of the check looks for objects of each kind
+/// that a run may have created there.
+const IN_CANARIES: [Rule; 6] = [
+    rule("", "namespaces", &["get", "patch"]),
+    PODS,
+    EVENTS,
+    CONFIG_MAPS_IN_PREPARED,
+    rule("", "services", &["list"]),
+    rule("networking.k8s.io", "networkpolicies", &["list"]),
+];
+
 /// Permissions of a check in each namespace that gets probe pods.
-const IN_TENANTS: [Rule; 9] = [
+const IN_TENANTS: [Rule; 10] = [
     // A Namespace object counts as part of its own namespace, so a Role in that namespace can grant this.
     rule("", "namespaces", &["get"]),
     rule("", "pods", &["create", "delete", "get", "list", "patch", "watch"]),
     CONFIG_MAPS_OF_TENANTS,
     rule("", "services", &["list"]),
+    ENDPOINTS,
     EVENTS,
     rule("", "limitranges", &["list"]),
     rule("", "resourcequotas", &["list"]),
@@ -153,8 +167,8 @@ pub(super) async fn check_live(
     }
     match settings.prepared_namespaces.first() {
         Some(canaries) => {
-            let in_prepared = IN_PREPARED.into_iter().chain([CONFIG_MAPS_IN_PREPARED, control]);
-            check(client, Some(canaries), &in_prepared.collect::<Vec<_>>()).await?;
+            let in_canaries: Vec<Rule> = IN_CANARIES.into_iter().chain([control]).collect();
+            check(client, Some(canaries), &in_canaries).await?;
         }
         None => rules.extend(CANARIES.into_iter().chain([control])),
     }
@@ -333,6 +347,22 @@ mod tests {
         let (for_cluster, _) = rest.split_once("kind: ClusterRoleBinding").unwrap();
         assert_grants(for_cluster, &PREPARED);
         assert_covers(&needed, &CLEANUP_IN_PREPARED);
+    }
+
+    #[test]
+    fn the_manifest_for_checks_grants_what_is_needed() {
+        let manifest = include_str!("../../../deploy/verify.yaml");
+        let role = |name: &str| {
+            let begin = format!("Role\nmetadata:\n  name: {name}\n");
+            let mut parts = manifest.split("---");
+            parts.find(|part| part.contains(&begin)).unwrap_or_else(|| panic!("{name} is missing"))
+        };
+        let needed: Vec<Rule> = EVERYWHERE.into_iter().chain([NODES]).collect();
+        assert_grants(role("netproof-verify"), &needed);
+        let needed: Vec<Rule> = IN_TENANTS.into_iter().chain([PORT_FORWARD]).collect();
+        assert_grants(role("netproof-verify-tenant"), &needed);
+        let needed: Vec<Rule> = IN_CANARIES.into_iter().chain([PORT_FORWARD]).collect();
+        assert_grants(role("netproof-canaries"), &needed);
     }
 
     #[test]

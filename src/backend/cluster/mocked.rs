@@ -2,6 +2,7 @@
 
 mod agents;
 mod leftovers;
+mod live;
 mod lost;
 mod policies;
 mod read;
@@ -141,6 +142,19 @@ fn deployment_with(
     cluster_policies: Support,
     foreign_policies: Vec<ApiResource>,
 ) -> Deployment {
+    let shared = shared_with(client, settings, source, cluster_policies, foreign_policies);
+    let names = Names::new("netproof-r-1".to_owned());
+    Deployment::new(Arc::new(shared), names, vec!["n".to_owned()])
+}
+
+/// Returns the state of the run `r` on a cluster with the node `n`.
+fn shared_with(
+    client: Client,
+    settings: Settings,
+    source: AgentSource,
+    cluster_policies: Support,
+    foreign_policies: Vec<ApiResource>,
+) -> Shared {
     let watch = PodWatch::start(client.clone(), "r", &[]);
     let maker = Maker { run: "r".to_owned(), token: "t".to_owned(), settings, source };
     let survey = Survey {
@@ -149,9 +163,7 @@ fn deployment_with(
         foreign: Foreign { kinds: foreign_policies, ..Foreign::default() },
         cluster_policies,
     };
-    let shared = Shared::new(client, maker, "netproof-r".to_owned(), None, survey, watch, None);
-    let names = Names::new("netproof-r-1".to_owned());
-    Deployment::new(Arc::new(shared), names, vec!["n".to_owned()])
+    Shared::new(client, maker, "netproof-r".to_owned(), None, survey, watch, None)
 }
 
 /// Converges a deployment to the standard topology.

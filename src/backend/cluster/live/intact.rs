@@ -134,3 +134,69 @@ pub(super) fn altered(pod: &core::Pod, owner: &str) -> Option<String> {
     }
     added_containers(&what, pod)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cluster::mocked::state_after;
+
+    fn recorded(objects: &[(&'static str, &str, &str, Value)]) -> Recorded {
+        let objects = objects.iter().cloned();
+        Recorded(
+            objects.map(|(kind, space, name, part)| ((kind, Identity::new(space, name)), part)).collect(),
+        )
+    }
+
+    /// Only what decides about packets between the state's endpoints matters.
+    #[test]
+    fn every_change_that_matters_is_named_and_no_other() {
+        let world = state_after(
+            "topology: {namespaces: [{name: x, pods: [{name: a, labels: {app: a}}],
+              services: [{name: web, selector: {app: a}, ports: [{port: 80}]}]}]}\nsteps: [{name: s}]",
+            &[],
+        );
+        let before = [
+            (NAMESPACE, "x", "", json!({"team": "red"})),
+            (NAMESPACE, "elsewhere", "", json!({})),
+            (POLICY, "x", "kept", json!({"podSelector": {}})),
+            (POLICY, "x", "changed", json!({"podSelector": {}})),
+            (POLICY, "x", "removed", json!({})),
+            (POLICY, "elsewhere", "removed", json!({})),
+            (SERVICE, "x", "web", json!({"ports": [1]})),
+            (SERVICE, "x", "other", json!({"ports": [1]})),
+        ];
+        let after = [
+            (NAMESPACE, "x", "", json!({"team": "blue"})),
+            (POLICY, "x", "kept", json!({"podSelector": {}})),
+            (POLICY, "x", "changed", json!({"podSelector": {"matchLabels": {"a": "b"}}})),
+            (POLICY, "x", "added", json!({})),
+            (SERVICE, "x", "web", json!({"ports": [2]})),
+            ("AdminNetworkPolicy", "", "all", json!({})),
+        ];
+        let (before, after) = (recorded(&before), recorded(&after));
+        assert_eq!(before.differences(&before, &world), [""; 0]);
+        insta::assert_snapshot!(before.differences(&after, &world).join("\n"), @"
+        AdminNetworkPolicy all was added
+        Namespace x has other labels
+        NetworkPolicy x/added was added
+        NetworkPolicy x/changed was changed
+        NetworkPolicy x/removed was removed
+        Service x/web was changed
+        ");
+    }
+
+    #[test]
+    fn a_twin_that_is_ready_or_has_a_new_controller_is_none_any_more() {
+        let pod = |ready: &str, owner: &str| {
+            let pod = json!({
+                "metadata": {"name": "p", "namespace": "x", "ownerReferences": [
+                    {"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": "1", "controller": true}]},
+                "spec": {"containers": [{"name": "agent"}], "readinessGates": [{"conditionType": NEVER}]},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+            altered(&serde_json::from_value(pod).unwrap(), "netproof-r")
+        };
+        assert_eq!(pod("False", "netproof-r"), None);
+        assert_eq!(pod("True", "netproof-r").unwrap(), "pod x/p is ready, so it may get traffic");
+        assert_eq!(pod("False", "web").unwrap(), "pod x/p has another controller");
+    }
+}

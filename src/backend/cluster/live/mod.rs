@@ -127,6 +127,12 @@ impl Live {
         }
     }
 
+    /// Returns a check on a cluster of which nothing was recorded.
+    #[cfg(test)]
+    pub(super) fn of(shared: Shared) -> Self {
+        Self::new(Arc::new(shared), String::new(), String::new(), Vec::new(), Recorded::default())
+    }
+
     /// Returns the cluster's name.
     pub fn name(&self) -> &str {
         &self.name
