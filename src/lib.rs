@@ -30,7 +30,7 @@
 //! | `runner` | runs scenarios step by step; emits events and knows no report | `backend`, `observe`, `plan`, `policy`, `profile`, `scenario`, `verdict`, `world` |
 //! | `selftest` | the library against every fault of the lab | `backend`, `deviation`, `policy`, `runner`, `scenario`, `verdict`, `world` |
 //! | `fuzz` | random scenarios: engine, naive evaluator and packets compared, differences shrunk, coverage | `backend`, `deviation`, `generate`, `naive`, `plan`, `policy`, `runner`, `scenario`, `snapshot`, `source`, `verdict`, `world` |
-//! | `document` | plain data for reports, and one schema for each JSON document; what is read back has the same types | `deviation`, `expect`, `fuzz`, `policy`, `scenario`, `selftest`, `snapshot`, `source`, `verdict` |
+//! | `document` | plain data for reports, and one schema for each JSON document; what is read back has the same types | `deviation`, `expect`, `fuzz`, `policy`, `scenario`, `selftest`, `snapshot`, `source`, `tenants`, `verdict` |
 //! | `compare` | what changed between two runs; pure | `document` |
 //! | `report` | documents as text for people, JSON and JUnit XML | `document` |
 //! | `image` | the agent that netproof carries, and the probe image: its archive, and the tools that load it | – |

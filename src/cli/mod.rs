@@ -24,6 +24,7 @@ mod run_options;
 mod select;
 mod selftest;
 mod site;
+mod tenants;
 mod value;
 
 use std::process::ExitCode;
@@ -69,6 +70,7 @@ enum Command {
     Run(Box<run::RunArgs>),
     Compare(compare::CompareArgs),
     Expect(expect::ExpectArgs),
+    Tenants(tenants::TenantsArgs),
     Selftest(selftest::SelftestArgs),
     Fuzz(Box<fuzz::FuzzArgs>),
     Cleanup(cleanup::CleanupArgs),
@@ -118,6 +120,7 @@ fn execute(command: Command, everything: bool) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(&args, everything),
         Command::Compare(args) => compare::compare(&args, everything),
         Command::Expect(args) => expect::expect(&args),
+        Command::Tenants(args) => tenants::tenants(&args),
         Command::Selftest(args) => selftest::selftest(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args, everything),
         Command::Cleanup(args) => cleanup::run(&args),

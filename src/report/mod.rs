@@ -14,6 +14,7 @@ mod matrix;
 mod page;
 mod selftest;
 pub(crate) mod style;
+mod tenants;
 mod terminal;
 mod view;
 
@@ -25,6 +26,7 @@ pub use fuzz::fuzz;
 pub use junit::junit;
 pub use lists::{list, profiles, scenarios_table};
 pub use selftest::{selftest, selftest_markdown};
+pub use tenants::tenants_table;
 pub use terminal::terminal;
 pub(crate) use view::all_problems as problems;
 pub use view::profile_warnings;
