@@ -5,13 +5,16 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use insta::assert_snapshot;
 use netproof::policy::{
     Cluster, Decision, Destination, Endpoint, Engine, Flow, IpFamily, Node, NodeId, Pod, PodId, Port,
     Protocol,
 };
 use netproof::snapshot::Snapshot;
 use netproof::source::{self, Text};
-use netproof::tenants::{Intent, Party, Tenancy, Tenants, Wish};
+use netproof::tenants::{Intent, Party, Tenancy, Tenants, Wish, aks, first_file};
+
+use crate::support::{User, file, run};
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/tenants");
 
@@ -172,4 +175,144 @@ fn mistakes_in_the_policies_of_the_guide_are_gaps() {
     let everywhere = "  egress:\n  - {}\n";
     let (leaks, blocked) = gaps_after("  egress:\n", everywhere);
     assert!(leaks > 0 && blocked == 0, "egress to everywhere: {leaks} {blocked}");
+}
+
+const HEAD: &str = "apiVersion: netproof.dev/v1alpha1\nkind: Tenants\n";
+
+/// Returns the message with which `tenants check` refuses a file. In `\n` of `content`, a line ends.
+fn refused(case: &str, manifests: &str) -> String {
+    let (name, content) = case.trim().split_once(' ').unwrap();
+    let path =
+        file(&format!("tenants/{name}.yaml"), format!("{HEAD}{}\n", content.trim().replace(r"\n", "\n")));
+    let message = run(User::Root, ["tenants", "check", &path, manifests]).refusal();
+    assert_eq!(message.lines().count(), 1, "one message: {message}");
+    message
+}
+
+#[test]
+fn the_example_of_the_documentation_is_valid() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tenants.md")).unwrap();
+    let content =
+        page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap().to_owned();
+    Tenants::read(&Text { name: "tenants.md".into(), content }).unwrap();
+}
+
+#[test]
+fn tenants_files_with_mistakes() {
+    let manifests =
+        file("tenants/guide.yaml", text(&Path::new(EXAMPLES).join("guide/manifests.yaml")).content);
+    let a = r"tenants:\n- {name: a, namespaces: [tenant-a-prod]}\n- {name: b, namespaces: [tenant-b-prod]}\n";
+    let cases = r"
+        kind        tenant: []
+        none        tenants: []
+        field       tenants: [{name: a, namespace: [tenant-a-prod]}]
+        selector    tenants: [{name: a, namespaceSelector: {matchLabel: {a: b}}}]
+        operator    tenants:
+- name: a
+  namespaceSelector: {matchExpressions: [{key: a, operator: Has}]}
+        empty       tenants: [{name: a}]
+        list        tenants: [{name: a, namespaces: []}]
+        entry       tenants: [{name: a, namespaces: [{name: tenant-a-prod, share: true}]}]
+        pattern     tenants: [{name: a, namespaces: [Tenant-*]}]
+        again       tenants: [{name: a, namespaces: [tenant-a-prod, tenant-a-prod]}]
+        mode        tenants: [{name: a, namespaces: [tenant-a-prod], ingress: AllowSamenamespace}]
+        enforce     tenants: [{name: a, namespaces: [tenant-a-prod], mode: enforced}]
+        twice       tenants: [{name: a, namespaces: [tenant-a-prod]}, {name: a, namespaces: [tenant-b-prod]}]
+        missing     tenants: [{name: a, namespaces: [tenant-a-prd]}]
+        nothing     tenants: [{name: a, namespaces: [customer-*]}]
+        labels      tenants: [{name: a, namespaceSelector: {matchLabels: {team: a}}}]
+        overlap     tenants: [{name: a, namespaces: [tenant-a-prod]}, {name: b, namespaces: [tenant-*]}]
+        half        tenants: [{name: a, namespaces: [{name: tenant-a-prod, shared: true}]}, {name: b, namespaces: [tenant-*]}]
+        contrary    tenants:
+- {name: a, namespaces: [{name: tenant-a-prod, shared: true}], egress: DenyAll}
+- {name: b, namespaces: [{name: tenant-a-prod, shared: true}]}
+        zone        TWO zones: [{name: z, podSelector: {matchLabels: {app: wep}}}]
+        anything    TWO zones: [{name: z}]
+        hash        TWO zones: [{name: z, podSelector: {matchLabels: {pod-template-hash: abc}}}]
+        who         TWO sharedServices: [{name: s, ports: [53]}]
+        both        TWO sharedServices: [{name: s, namespaces: kube-system, apiServer: true}]
+        from-api    TWO sharedServices: [{name: s, apiServer: true, direction: ToTenants}]
+        service     TWO sharedServices: [{name: s, namespaces: kube-system, podSelector: {matchLabels: {k8s-app: dns}}}]
+        tenants     TWO sharedServices: [{name: s, namespaces: kube-system, tenants: [c]}]
+        refuse      TWO sharedServices: [{name: s, namespaces: kube-system, action: deny}]
+        port        TWO sharedServices: [{name: s, namespaces: kube-system, ports: [dns]}]
+        ports       TWO sharedServices: [{name: s, namespaces: kube-system, ports: []}]
+        range       TWO sharedServices: [{name: s, namespaces: kube-system, ports: [90-80/TCP]}]
+        end         TWO flows: [{from: {}, to: {tenant: b}, action: allow}]
+        action      TWO flows: [{from: {tenant: a}, to: {tenant: b}, action: alow}]
+        no-action   TWO flows: [{from: {tenant: a}, to: {tenant: b}}]
+        who-is-it   TWO flows: [{from: {tenant: tenant-a}, to: {tenant: b}, action: allow}]
+        no-zone     TWO flows: [{from: {zone: z}, to: {tenant: b}, action: allow}]
+        apart       TWO zones: [{name: z, namespaces: kube-system}]
+flows: [{from: {tenant: a, zone: z}, to: {tenant: b}, action: allow}]
+        same        TWO flows: [{from: {tenant: a}, to: {tenant: b}, sameTenant: true, action: allow}]
+        address     TWO outside: [{name: o, addresses: [example.com], action: deny}]
+        standing    TWO standing: {kubelet: false}
+        documents   TWO ---
+kind: Tenants";
+    let cases = cases.lines().map(str::trim).filter(|line| !line.is_empty());
+    let messages: String = cases.map(|case| refused(&case.replacen("TWO ", a, 1), &manifests)).collect();
+    assert_snapshot!(messages);
+}
+
+#[test]
+fn the_tenants_of_a_file_are_shown() {
+    let shown = |example: &str, arguments: &[&str]| {
+        let [tenants, manifests] = ["tenants.yaml", "manifests.yaml"].map(|name| {
+            file(
+                &format!("tenants-{example}/{name}"),
+                text(&Path::new(EXAMPLES).join(example).join(name)).content,
+            )
+        });
+        let finished = run(User::Root, [&["tenants", "check", &tenants, &manifests], arguments].concat());
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        finished.stdout
+    };
+    assert_snapshot!("tenants, guide", shown("guide", &[]));
+    assert_snapshot!("tenants, dispatch", shown("dispatch", &[]));
+    assert_snapshot!("tenants, json", shown("dispatch", &["-o", "json"]));
+}
+
+/// A first file is valid, and its tenants are those of the example.
+#[test]
+fn a_first_file_fits_the_manifests_that_it_comes_from() {
+    for folder in examples() {
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        let cluster = cluster(&text(&folder.join("manifests.yaml")));
+        let content = first_file(&cluster, None).unwrap();
+        let tenants = Tenants::read(&Text { name: "first.yaml".into(), content: content.clone() }).unwrap();
+        let tenancy = tenants.resolve(&cluster).unwrap();
+        assert!(tenancy.tenants().len() > 1, "{name}");
+        if name == "guide" {
+            assert_snapshot!("first file", content);
+            let gaps = cells(&tenancy, &cluster);
+            // What the file leaves out: the ingress controller must reach the tenants.
+            let gaps = self::gaps(&gaps);
+            assert!(!gaps.is_empty() && gaps.iter().all(|cell| cell.what.contains("ingress-shared")));
+        }
+    }
+    let teams = cluster(&text(&Path::new(EXAMPLES).join("teams/manifests.yaml")));
+    let content = first_file(&teams, Some("team")).unwrap();
+    assert!(
+        content.contains("- name: web\n  namespaces: [web-blog, web-shop]\n  ingress: AllowSameTenant\n"),
+        "{content}"
+    );
+    let error = first_file(&teams, Some("owner")).unwrap_err();
+    assert_eq!(error.to_string(), "tenants: there is no namespace with the label owner");
+}
+
+#[test]
+fn managed_namespaces_of_aks_become_tenants() {
+    let list = |content: &str| Text { name: "list.json".into(), content: content.to_owned() };
+    let namespaces = r#"[
+  {"name": "finance", "location": "westeurope", "properties": {
+    "defaultNetworkPolicy": {"ingress": "DenyAll", "egress": "AllowSameNamespace"}, "adoptionPolicy": "Never"}},
+  {"name": "cluster/123", "properties": {"defaultNetworkPolicy": null, "labels": {"a": "b"}}}
+]"#;
+    let file = aks(&list(namespaces)).unwrap();
+    assert_snapshot!("aks", file);
+    Tenants::read(&Text { name: "t.yaml".into(), content: file }).unwrap();
+    let bad = ["{}", "[]", "[{\"id\": 1}]", "[{\"name\": \"a\"}]", &namespaces.replace("DenyAll", "Deny")];
+    let messages: Vec<_> = bad.iter().map(|text| aks(&list(text)).unwrap_err().to_string()).collect();
+    assert_snapshot!("aks, refused", messages.join("\n"));
 }

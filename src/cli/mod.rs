@@ -25,6 +25,7 @@ mod select;
 mod selftest;
 mod site;
 mod snapshot;
+mod tenants;
 mod timing;
 mod value;
 mod verify;
@@ -73,6 +74,7 @@ enum Command {
     Verify(Box<verify::VerifyArgs>),
     Compare(compare::CompareArgs),
     Expect(expect::ExpectArgs),
+    Tenants(tenants::TenantsArgs),
     Selftest(selftest::SelftestArgs),
     Fuzz(Box<fuzz::FuzzArgs>),
     Cleanup(cleanup::CleanupArgs),
@@ -123,6 +125,7 @@ fn execute(command: Command, everything: bool) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => verify::verify(&args, everything),
         Command::Compare(args) => compare::compare(&args, everything),
         Command::Expect(args) => expect::expect(&args),
+        Command::Tenants(args) => tenants::tenants(&args),
         Command::Selftest(args) => selftest::selftest(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args, everything),
         Command::Cleanup(args) => cleanup::run(&args),

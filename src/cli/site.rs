@@ -245,7 +245,7 @@ mod tests {
         let words = shlex::split(given).unwrap();
         let matches =
             command.try_get_matches_from(std::iter::once("netproof".to_owned()).chain(words)).unwrap();
-        let options = ClusterOptions::from_arg_matches(&matches).unwrap().site;
+        let options = ClusterOptions::from_arg_matches(&matches).unwrap().probes.site;
         assert_eq!(options.as_given(), given);
         assert_eq!(options.site().unwrap().pod_annotations["f"], r#"{"g": "h's"}"#);
     }

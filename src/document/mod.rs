@@ -16,6 +16,7 @@ mod run;
 mod scenario;
 mod scenario_list;
 mod selftest;
+mod tenancy;
 mod time;
 mod verify;
 
@@ -31,6 +32,7 @@ pub use run::{Error, RunDocument};
 pub use scenario::{Fate, OpenConnection, Scenario, Step};
 pub use scenario_list::{Deciding, ListedRule, ListedScenario, ScenarioListDocument};
 pub use selftest::{FaultTrial, SelfTestDocument, TriedFault};
+pub use tenancy::{ListedTenant, ListedZone, TenantListDocument};
 pub use time::{Latency, Millis, Quantiles, RunLatency, StepTimes};
 pub use verify::{Blame, Difference as TenantDifference, Tenant, TenantPair, VerifyDocument};
 
@@ -85,6 +87,8 @@ fixed! {
     VerifyKind::VerifyResult = "VerifyResult";
     /// Kind of an [`ExpectationDocument`].
     ExpectationKind::ExpectedMatrix = "ExpectedMatrix";
+    /// Kind of a [`TenantListDocument`].
+    TenantListKind::TenantList = "TenantList";
 }
 
 /// A map that is written in the order of its names, and that keeps its own order for reports.

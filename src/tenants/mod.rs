@@ -4,7 +4,9 @@
 //! a cluster: the result, [`Tenancy`], knows the namespaces of each tenant. [`Tenancy::intent`] says whether a
 //! connection is wanted. No packets are sent, and policies are not looked at.
 
+mod aks;
 mod ask;
+mod draft;
 mod facts;
 mod file;
 mod intent;
@@ -16,6 +18,8 @@ mod standing;
 mod tenancy;
 mod written;
 
+pub use aks::aks;
+pub use draft::first_file;
 pub use intent::{Intent, Mode, Party, Wish};
 pub use label::well_known_key;
 pub use tenancy::{Access, Target, Tenancy, Tenant, Zone};

@@ -42,6 +42,9 @@ pub struct World {
     /// Pods that a check of a live cluster adds to it, each as the twin of running pods. Everything else exists
     /// already. Empty in a scenario, of which nothing exists yet.
     pub twins: BTreeSet<Identity>,
+    /// Running pods whose networks a check of a live cluster uses: an agent sends and listens there, with the pods' own
+    /// addresses.
+    pub entered: BTreeSet<Identity>,
 }
 
 /// An address outside the cluster.
@@ -90,11 +93,14 @@ impl World {
     /// Returns whether no agent can run at an endpoint, because a check of a live cluster has found it there. Such an
     /// endpoint is only asked to accept a connection.
     pub fn is_foreign(&self, endpoint: &EndpointName) -> bool {
-        let is_twin = match endpoint {
-            EndpointName::Pod { namespace, name } => self.twins.contains(&Identity::new(namespace, name)),
+        let has_agent = match endpoint {
+            EndpointName::Pod { namespace, name } => {
+                let pod = Identity::new(namespace, name);
+                self.twins.contains(&pod) || self.entered.contains(&pod)
+            }
             EndpointName::Service { .. } | EndpointName::Node(_) | EndpointName::External(_) => false,
         };
-        !self.twins.is_empty() && !is_twin
+        !self.twins.is_empty() && !has_agent
     }
 
     /// Returns the node on which an endpoint is, by its name in the environment. `None` if the endpoint is on
