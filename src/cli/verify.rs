@@ -23,7 +23,7 @@ use crate::observe;
 use crate::snapshot::Snapshot;
 use crate::tenants::{Tenancy, Tenants, well_known_key};
 use crate::verdict::Environment;
-use crate::verify::{Plan, check, place};
+use crate::verify::{Options, Plan, check, place};
 use crate::{report, source};
 
 /// Check whether tenants are isolated: what the owners want, what the policies say, and what packets do
@@ -58,6 +58,11 @@ pub(super) struct VerifyArgs {
     /// ones. The report says how many are left out
     #[arg(long, value_name = "NUMBER", value_parser = at_least_one())]
     max_probes: Option<usize>,
+
+    /// Also send from, and to, the addresses of running pods: one of each group. On a cluster, privileged pods enter the
+    /// networks of these pods. Only this finds old pods whose rules are out of date
+    #[arg(long)]
+    through_nodes: bool,
 
     /// What to print
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
@@ -109,7 +114,7 @@ fn in_lab(args: &VerifyArgs, everything: bool) -> anyhow::Result<ExitCode> {
     let mut snapshot = args.manifests()?;
     place(&mut snapshot.cluster);
     let tenancy = args.tenancy(&snapshot)?;
-    let plan = Plan::new(&snapshot, &tenancy, args.max_probes)?;
+    let plan = Plan::new(&snapshot, &tenancy, args.plan())?;
     let environment = args.environment(&snapshot, Environment { name: args.lab(), ..Environment::default() });
     let settings = args.timing.settings(&observe::Settings::lab())?;
     block_on(async {
@@ -149,7 +154,7 @@ async fn open(args: &VerifyArgs) -> anyhow::Result<Opened> {
     let mut live = Live::open(args.probes.settings()?, &scope.namespaces).await?;
     let snapshot = args.live.read_now(&args.probes.target).await?;
     let tenancy = args.tenancy(&snapshot)?;
-    let plan = Plan::new(&snapshot, &tenancy, args.max_probes)?;
+    let plan = Plan::new(&snapshot, &tenancy, args.plan())?;
     live.preflight(&plan.world).await?;
     let environment = Environment {
         name: format!("cluster {}", live.name()),
@@ -168,6 +173,10 @@ impl VerifyArgs {
             true => BackendKind::Cluster,
             false => BackendKind::Lab,
         })
+    }
+
+    fn plan(&self) -> Options {
+        Options { most: self.max_probes, through_nodes: self.through_nodes }
     }
 
     fn check_lab(&self) -> anyhow::Result<()> {

@@ -14,6 +14,6 @@ mod run;
 pub use label_leak::LabelLeak;
 pub use matrix::{Matrix, Party, State};
 pub use place::place;
-pub use plan::{Coverage, Error, Plan};
+pub use plan::{Coverage, Error, Options, Plan};
 pub use question::Question;
 pub use run::{Checked, check};

@@ -55,44 +55,58 @@ pub enum Error {
     NoPairs,
 }
 
-/// Twins by the class for which they stand.
-struct Twins {
-    list: Vec<(Class, Pod)>,
+/// What a check does besides probing twins, and how much.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Greatest count of questions.
+    pub most: Option<usize>,
+    /// Whether an agent uses the network of a running pod of each class, too.
+    pub through_nodes: bool,
+}
+
+/// An end that has an agent: a twin, or a running pod.
+struct End {
+    class: Class,
+    pod: Pod,
+    /// Ports that its programs serve, as far as an agent can serve them in their place.
+    served: BTreeSet<PortOf>,
+    /// Ports that programs of the pod may have opened, so that an agent in its network cannot.
+    taken: BTreeSet<PortOf>,
+    /// Index of the pod in the cluster.
+    index: usize,
 }
 
 impl Plan {
-    /// Plans a check. At most `most` questions are asked.
+    /// Plans a check.
     ///
     /// # Errors
     /// If there is nothing to check.
-    pub fn new(snapshot: &Snapshot, tenancy: &Tenancy, most: Option<usize>) -> Result<Self, Error> {
+    pub fn new(snapshot: &Snapshot, tenancy: &Tenancy, options: Options) -> Result<Self, Error> {
         if snapshot.cluster.nodes.is_empty() {
             return Err(Error::NoNodes);
         }
-        let twins = Twins::new(snapshot, tenancy);
         let mut cluster = snapshot.cluster.clone();
-        let first = cluster.pods.len();
-        cluster.pods.extend(twins.list.iter().map(|(_, pod)| pod.clone()));
+        let twins = twins(snapshot, tenancy, &mut cluster);
+        let entered = if options.through_nodes { entered(&twins, &cluster) } else { Vec::new() };
+        let identities = |ends: &[End]| ends.iter().map(|end| Identity::of_pod(&end.pod)).collect();
+        let (twin_names, entered_names) = (identities(&twins), identities(&entered));
+        let pods = twins.iter().map(|end| end.class.members.len()).sum();
+        let ends: Vec<End> = twins.into_iter().chain(entered).collect();
         let families = families(&snapshot.cluster);
-        let (mut questions, pairs) = twins.questions(&cluster, first, tenancy, &families);
+        let (mut questions, pairs) = questions(&ends, &cluster, tenancy, &families);
         let outside = Outside::new(&cluster, tenancy);
-        questions.extend(outside.questions(twins.list.iter().map(|(_, pod)| pod), tenancy, &families));
+        questions.extend(outside.questions(ends.iter().map(|end| &end.pod), tenancy, &families));
         if questions.is_empty() {
             return Err(Error::NoPairs);
         }
-        let left_out = cut(&mut questions, most);
-        let coverage = Coverage {
-            pods: twins.list.iter().map(|(class, _)| class.members.len()).sum(),
-            twins: twins.list.len(),
-            pairs,
-            asked: questions.len(),
-            left_out,
-        };
+        let left_out = cut(&mut questions, options.most);
+        let coverage = Coverage { pods, twins: ends.len(), pairs, asked: questions.len(), left_out };
         let world = World {
-            cluster,
             externals: outside.externals(),
+            cluster,
             families,
-            twins: twins.list.iter().map(|(_, pod)| Identity::of_pod(pod)).collect(),
+            twins: twin_names,
+            entered: entered_names,
             ..World::default()
         };
         let label_leaks = label_leaks(&snapshot.cluster, tenancy);
@@ -137,99 +151,95 @@ fn cut(questions: &mut Vec<Question>, most: Option<usize>) -> usize {
     excess
 }
 
-impl Twins {
-    fn new(snapshot: &Snapshot, tenancy: &Tenancy) -> Self {
-        let tenants = tenancy.tenants();
-        let namespaces: BTreeSet<String> =
-            tenants.iter().flat_map(|tenant| tenant.namespaces.iter().cloned()).collect();
-        let partners = Partners::new(tenancy, &snapshot.cluster, &namespaces);
-        let is_wanted = |pod: &Pod| namespaces.contains(&pod.namespace) || partners.include(pod);
-        let classes = classes(snapshot, tenancy, &namespaces, is_wanted);
-        let mut list: Vec<(Class, Pod)> = Vec::new();
-        let mut names = BTreeSet::new();
-        let mut add = |class: Class, list: &mut Vec<(Class, Pod)>| {
-            let base = format!("{}@{}", class.name, class.node);
-            let numbered = (2..).map(|number| format!("{}~{number}@{}", class.name, class.node));
-            let mut candidates = std::iter::once(base).chain(numbered);
-            let name = candidates.find(|name| names.insert((class.namespace.clone(), name.clone())));
-            let pod = twin(&class, &snapshot.cluster, name.unwrap_or_default());
-            list.push((class, pod));
-        };
-        let mut count = BTreeMap::<String, usize>::new();
-        for class in &classes {
-            *count.entry(class.namespace.clone()).or_default() += 1;
-        }
-        for class in classes {
-            // Within a namespace, it takes two pods to ask anything.
-            let is_alone = count.get(&class.namespace) == Some(&1) && namespaces.contains(&class.namespace);
-            if is_alone {
-                add(Class { members: Vec::new(), ..class.clone() }, &mut list);
-            }
-            add(class, &mut list);
-        }
-        Self { list }
+/// Returns the twins, and adds them to the cluster.
+fn twins(snapshot: &Snapshot, tenancy: &Tenancy, cluster: &mut Cluster) -> Vec<End> {
+    let tenants = tenancy.tenants();
+    let namespaces: BTreeSet<String> =
+        tenants.iter().flat_map(|tenant| tenant.namespaces.iter().cloned()).collect();
+    let partners = Partners::new(tenancy, &snapshot.cluster, &namespaces);
+    let is_wanted = |pod: &Pod| namespaces.contains(&pod.namespace) || partners.include(pod);
+    let classes = classes(snapshot, tenancy, &namespaces, is_wanted);
+    let mut count = BTreeMap::<&str, usize>::new();
+    for class in &classes {
+        *count.entry(&class.namespace).or_default() += 1;
     }
+    // Within a namespace, it takes two pods to ask anything.
+    let is_alone = |class: &Class| {
+        count.get(class.namespace.as_str()) == Some(&1) && namespaces.contains(&class.namespace)
+    };
+    let siblings = classes.iter().filter(|class| is_alone(class));
+    let siblings = siblings.map(|class| Class { members: Vec::new(), ..class.clone() });
+    let mut names = BTreeSet::new();
+    let mut ends = Vec::new();
+    for class in classes.iter().cloned().chain(siblings) {
+        let numbered = (2..).map(|number| format!("{}~{number}@{}", class.name, class.node));
+        let mut candidates = std::iter::once(format!("{}@{}", class.name, class.node)).chain(numbered);
+        let name = candidates.find(|name| names.insert((class.namespace.clone(), name.clone())));
+        let members = class.members.iter().filter_map(|member| cluster.pods.get(*member));
+        let served = served(members, cluster);
+        let pod = twin(&class, cluster, name.unwrap_or_default());
+        let index = cluster.pods.len();
+        cluster.pods.push(pod.clone());
+        ends.push(End { class, pod, served, taken: BTreeSet::new(), index });
+    }
+    ends
+}
 
-    /// Returns the questions between all pairs of twins, and the count of pairs. The twins are the pods of the cluster
-    /// from index `first` on.
-    fn questions(
-        &self,
-        cluster: &Cluster,
-        first: usize,
-        tenancy: &Tenancy,
-        families: &[IpFamily],
-    ) -> (Vec<Question>, usize) {
-        let engine = Engine::new(cluster.clone());
-        let ids: Vec<PodId> = engine.pods().map(|(id, _)| id).skip(first).collect();
-        let mut reach = engine.reach();
-        let of_intent = of_intent(tenancy);
-        let served: Vec<BTreeSet<PortOf>> = self
-            .list
-            .iter()
-            .map(|(class, _)| {
-                served(class.members.iter().filter_map(|member| cluster.pods.get(*member)), cluster)
-            })
-            .collect();
-        let (mut questions, mut pairs) = (Vec::new(), 0);
-        for (source, from) in self.list.iter().zip(&ids) {
-            for ((target, to), served) in self.list.iter().zip(&ids).zip(&served) {
-                if from == to {
-                    continue;
-                }
-                let mut ports = served.clone();
-                ports.extend(of_intent.iter().copied().chain(unnamed()));
+/// Returns one running pod of each class that has some.
+fn entered(twins: &[End], cluster: &Cluster) -> Vec<End> {
+    let first = |twin: &End| {
+        let index = *twin.class.members.first()?;
+        let pod = cluster.pods.get(index)?.clone();
+        let taken = pod.ports.iter().map(|port| (port.protocol, port.port)).collect();
+        let taken = twin.served.union(&taken).copied().collect();
+        Some(End { class: twin.class.clone(), pod, served: BTreeSet::new(), taken, index })
+    };
+    twins.iter().filter_map(first).collect()
+}
+
+/// Returns the questions between all pairs of ends, and the count of pairs.
+fn questions(
+    ends: &[End],
+    cluster: &Cluster,
+    tenancy: &Tenancy,
+    families: &[IpFamily],
+) -> (Vec<Question>, usize) {
+    let engine = Engine::new(cluster.clone());
+    let ids: Vec<PodId> = engine.pods().map(|(id, _)| id).collect();
+    let mut reach = engine.reach();
+    let of_intent = of_intent(tenancy);
+    let (mut questions, mut pairs) = (Vec::new(), 0);
+    for from in ends {
+        for to in ends.iter().filter(|to| to.index != from.index) {
+            // Nothing is wanted of pods of no tenant among themselves.
+            let owners = [from, to].map(|end| tenants_of(tenancy, &end.pod));
+            if owners.iter().all(Vec::is_empty) {
+                continue;
+            }
+            pairs += 1;
+            let mut ports = to.served.clone();
+            ports.extend(of_intent.iter().copied().chain(unnamed()));
+            if let Some((from, to)) = ids.get(from.index).zip(ids.get(to.index)) {
                 ports.extend(allowed_edges(&mut reach, *from, *to));
-                let before = questions.len();
-                for (protocol, port) in ports.into_iter().filter(is_free) {
-                    let (from, to) = (&source.1, &target.1);
-                    let intent = tenancy.intent(Party::of_pod(from), Party::of_pod(to), port, protocol);
-                    let cell = |family: &IpFamily| Cell {
-                        from: EndpointName::of_pod(from),
-                        to: EndpointName::of_pod(to),
-                        family: *family,
-                        probe: Probe::Port { port, protocol },
-                    };
-                    questions.extend(families.iter().map(cell).map(|cell| Question {
-                        cell,
-                        intent: intent.clone(),
-                        from: tenants_of(tenancy, from),
-                        to: tenants_of(tenancy, to),
-                    }));
-                }
-                // Nothing is wanted of pods of no tenant among themselves.
-                if questions
-                    .iter()
-                    .skip(before)
-                    .all(|question| question.from.is_empty() && question.to.is_empty())
-                {
-                    questions.truncate(before);
-                } else {
-                    pairs += 1;
-                }
+            }
+            for (protocol, port) in ports.into_iter().filter(|port| is_free(port) && !to.taken.contains(port))
+            {
+                let parties = [from, to].map(|end| Party::of_pod(&end.pod));
+                let intent = tenancy.intent(parties[0], parties[1], port, protocol);
+                let cell = |family: &IpFamily| Cell {
+                    from: EndpointName::of_pod(&from.pod),
+                    to: EndpointName::of_pod(&to.pod),
+                    family: *family,
+                    probe: Probe::Port { port, protocol },
+                };
+                let [from, to] = &owners;
+                let question =
+                    |cell| Question { cell, intent: intent.clone(), from: from.clone(), to: to.clone() };
+                questions.extend(families.iter().map(cell).map(question));
             }
         }
-        (questions, pairs)
     }
+    (questions, pairs)
 }
 
 /// Returns the ports at which the policies change their mind between two pods.
