@@ -59,6 +59,11 @@ pub(super) struct VerifyArgs {
     #[arg(long, value_name = "NUMBER", value_parser = at_least_one())]
     max_probes: Option<usize>,
 
+    /// Also connect to the open TCP ports of running pods and Services. Nothing is sent over these connections, and each
+    /// port gets at most one a second
+    #[arg(long)]
+    to_workloads: bool,
+
     /// Also send from, and to, the addresses of running pods: one of each group. On a cluster, privileged pods enter the
     /// networks of these pods. Only this finds old pods whose rules are out of date
     #[arg(long)]
@@ -176,7 +181,8 @@ impl VerifyArgs {
     }
 
     fn plan(&self) -> Options {
-        Options { most: self.max_probes, through_nodes: self.through_nodes }
+        let Self { max_probes: most, through_nodes, to_workloads, .. } = *self;
+        Options { most, through_nodes, to_workloads }
     }
 
     fn check_lab(&self) -> anyhow::Result<()> {

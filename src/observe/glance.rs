@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::ledger::Ledger;
 use super::listen::Unavailable;
 use super::observer::Observer;
+use super::pace::Pace;
 use super::planned::PlannedCell;
 use super::round::{Probing, Rounds};
 use super::settle::Prober;
@@ -45,7 +46,8 @@ impl<B: Backend> Observer<'_, B> {
         let probing = Probing { backend: &**backend, world, canaries, cells: plan, unavailable, changed };
         // What a variant lets pass is no late arrival of the state itself.
         let mut ledger = Ledger::default();
-        let mut rounds = Rounds::new(probing, &mut ledger, &self.references, None);
+        let mut pace = Pace::default();
+        let mut rounds = Rounds::new(probing, &mut ledger, (&self.references, &mut pace), None);
         let tracks = probe_twice(&mut rounds, expected, self.timeout).await;
         let cells = plan.iter().zip(&tracks);
         cells.map(|(planned, track)| self.verdict(planned, track, declared)).collect()

@@ -21,6 +21,7 @@ mod legs;
 mod listen;
 mod new_pods;
 mod observer;
+mod pace;
 mod planned;
 mod power;
 mod reference;

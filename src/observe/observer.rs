@@ -14,6 +14,7 @@ use super::held::Held;
 use super::ledger::Ledger;
 use super::listen::{self, Open, Unavailable};
 use super::new_pods::{self, NewPods};
+use super::pace::Pace;
 use super::planned::{Addresses, PlannedCell, ProbedCell, plan};
 use super::power::Pools;
 use super::round::{Probing, Rounds};
@@ -50,6 +51,7 @@ pub(crate) struct Observer<'a, B> {
     pub(super) watch: Watch,
     pub(super) ledger: Ledger,
     pub(super) references: References,
+    pub(super) pace: Pace,
     pub(super) brackets: Brackets,
     /// Whether the control round after the last state is over.
     pub(super) is_controlled: bool,
@@ -124,6 +126,7 @@ impl<'a, B: Backend> Observer<'a, B> {
             watch: Watch::default(),
             ledger: Ledger::default(),
             references: References::default(),
+            pace: Pace::default(),
             brackets: Brackets::default(),
             is_controlled: false,
             past: Vec::new(),
@@ -280,9 +283,9 @@ impl<'a, B: Backend> Observer<'a, B> {
         deadlines: SettleDeadlines,
     ) -> (Vec<ProbedCell>, Settled) {
         let (expected, pools) = (self.expectations(&plan), self.pools(&plan));
-        let Self { backend, world, canaries, ledger, references, watch, .. } = self;
+        let Self { backend, world, canaries, ledger, references, pace, watch, .. } = self;
         let probing = Probing { backend: &**backend, world, canaries, cells: &plan, unavailable, changed };
-        let mut rounds = Rounds::new(probing, ledger, references, has_sentinels.then_some(watch));
+        let mut rounds = Rounds::new(probing, ledger, (references, pace), has_sentinels.then_some(watch));
         let mut settled = settle(&mut rounds, &expected, &pools, deadlines).await;
         let tracks = std::mem::take(&mut settled.tracks);
         let cells = plan.into_iter().zip(tracks).map(|(planned, track)| ProbedCell { planned, track });

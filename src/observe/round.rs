@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join;
-use netproof_probe::wire::{Listener, Nonce, Target};
+use netproof_probe::wire::{Listener, Nonce, Target, Transport};
 
 use super::arrived::{Arrived, ArrivedAt, places};
 use super::batch::{OwnListener, Purpose, References, probe_all};
 use super::canary::{Canaries, LostCanaries, Path};
 use super::ledger::{Ledger, Sent};
 use super::listen::Unavailable;
+use super::pace::{Pace, is_workload, waves};
 use super::planned::PlannedCell;
 use super::sentinel::{Signal, Watch};
 use super::settle::Prober;
@@ -38,6 +39,7 @@ pub(super) struct Rounds<'a, B> {
     pub(super) probing: Probing<'a, B>,
     pub(super) ledger: &'a mut Ledger,
     references: &'a References,
+    pace: &'a mut Pace,
     /// The sentinels. `None` if it does not matter whether the change is in force.
     watch: Option<&'a mut Watch>,
     /// The paths of every cell's legs, by index of the leg. `None` for places without a canary.
@@ -49,7 +51,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
     pub(super) fn new(
         probing: Probing<'a, B>,
         ledger: &'a mut Ledger,
-        references: &'a References,
+        (references, pace): (&'a References, &'a mut Pace),
         watch: Option<&'a mut Watch>,
     ) -> Self {
         let Probing { world, canaries, cells, .. } = probing;
@@ -58,7 +60,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
             legs.map(|leg| canaries.paths(world, &cell.from, cell.family, leg)).collect()
         };
         let paths = cells.iter().map(paths).collect();
-        Self { probing, ledger, references, watch, paths, lost: LostCanaries::default() }
+        Self { probing, ledger, references, pace, watch, paths, lost: LostCanaries::default() }
     }
 
     pub(super) fn planned(&self, cell: usize) -> Option<&'a PlannedCell> {
@@ -129,6 +131,9 @@ impl<'a, B: Backend> Rounds<'a, B> {
     ) -> impl Iterator<Item = (Arc<Agent>, (Purpose, Target))> {
         let listeners = listeners.into_iter().filter_map(|(own, name)| {
             let &(ref endpoint, Listener { transport, port }, family) = &own;
+            if transport == Transport::Handshake && is_workload(endpoint) {
+                return None;
+            }
             let agent = self.references.get(&own).cloned().or_else(|| self.agent(endpoint))?;
             let address = SocketAddr::new(self.probing.world.address(endpoint, family)?, port);
             let target = Target { nonce: agent.next_nonce(), transport, address, name };
@@ -177,6 +182,44 @@ impl<'a, B: Backend> Rounds<'a, B> {
 
 impl<B: Backend> Prober for Rounds<'_, B> {
     async fn round(&mut self, cells: &[usize], timeout: Duration) -> Vec<Sighting> {
+        let mut sightings = Vec::new();
+        for (wave, programs) in waves(cells.iter().map(|cell| (*cell, self.program(*cell)))) {
+            self.pace.wait(&programs).await;
+            sightings.extend(self.wave(&wave, timeout).await);
+        }
+        sightings
+    }
+
+    async fn late_arrivals(&mut self) -> Vec<Sent> {
+        let cells: Vec<usize> = (0..self.probing.cells.len()).collect();
+        let (nonces, _) = self.arrivals(&cells).await;
+        self.ledger.arrived(places(&nonces));
+        self.ledger.take_late()
+    }
+
+    fn lost_canaries(&self) -> Loss {
+        self.lost.loss
+    }
+
+    fn signal(&self) -> Signal {
+        self.watch.as_ref().map_or_else(Signal::not_asked, |watch| watch.signal())
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.probing.changed.elapsed()
+    }
+}
+
+impl<B: Backend> Rounds<'_, B> {
+    /// Returns the program of a workload to which a cell connects. `None` for other destinations.
+    fn program(&self, cell: usize) -> Option<SocketAddr> {
+        let PlannedCell { cell, route, .. } = self.planned(cell)?;
+        let route = route.as_ref().filter(|route| route.transport == Transport::Handshake)?;
+        is_workload(&cell.to).then_some(route.address)
+    }
+
+    /// Probes cells, all at the same time.
+    async fn wave(&mut self, cells: &[usize], timeout: Duration) -> Vec<Sighting> {
         let sent = self.elapsed();
         let mut sightings = Vec::new();
         let mut sendable = Vec::new();
@@ -202,30 +245,13 @@ impl<B: Backend> Prober for Rounds<'_, B> {
         let mut arrived = Arrived { nonces, unread, ..Arrived::default() };
         self.ledger.arrived(places(&arrived.nonces));
         let probes = arrived.sort(results);
+        // The references of workloads connect before and after all rounds, to connect less often.
+        arrived.listeners.extend(self.references.keys().filter(|(to, ..)| is_workload(to)).cloned());
         self.lost.take(&arrived.sent, &arrived.paths);
         for (probe, legs) in probes {
             let cell = sendable.get(probe).copied();
             sightings.extend(cell.and_then(|cell| self.sighting(cell, &legs, sent, &arrived)));
         }
         sightings
-    }
-
-    async fn late_arrivals(&mut self) -> Vec<Sent> {
-        let cells: Vec<usize> = (0..self.probing.cells.len()).collect();
-        let (nonces, _) = self.arrivals(&cells).await;
-        self.ledger.arrived(places(&nonces));
-        self.ledger.take_late()
-    }
-
-    fn lost_canaries(&self) -> Loss {
-        self.lost.loss
-    }
-
-    fn signal(&self) -> Signal {
-        self.watch.as_ref().map_or_else(Signal::not_asked, |watch| watch.signal())
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.probing.changed.elapsed()
     }
 }

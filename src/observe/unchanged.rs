@@ -47,7 +47,16 @@ impl<'a, B: Backend> Observer<'a, B> {
         for (planned, Finding { result, .. }) in plan.iter().zip(&observed.cells) {
             mark(&mut alive, planned, result.observed.as_ref());
         }
+        let lost = self.lost_references(&plan).await;
         for (planned, Finding { result, .. }) in plan.iter().zip(&mut observed.cells) {
+            let servers = planned.route.iter().flat_map(|route| &route.servers);
+            let mut own = servers.map(|(server, listener)| (server.clone(), *listener, planned.cell.family));
+            if result.verdict == Verdict::Match
+                && result.decision() == Decision::Deny
+                && own.any(|own| lost.contains(&own))
+            {
+                result.verdict = Verdict::Inconclusive(Cause::NoControl);
+            }
             if result.verdict == Verdict::Match
                 && result.decision() == Decision::Deny
                 && let Some(end) = self.without_sign(planned, &alive)

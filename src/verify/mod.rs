@@ -10,6 +10,7 @@ mod plan;
 mod ports;
 mod question;
 mod run;
+mod workload;
 
 pub use label_leak::LabelLeak;
 pub use matrix::{Matrix, Party, State};

@@ -9,6 +9,7 @@ use super::label_leak::{LabelLeak, label_leaks};
 use super::outside::Outside;
 use super::ports::{PortOf, edges, is_free, of_intent, served, unnamed};
 use super::question::{Question, tenants_of};
+use super::workload;
 use crate::plan::Cell;
 use crate::policy::{Cluster, Engine, IpFamily, Pod, PodId, Reach};
 use crate::snapshot::{Identity, Snapshot};
@@ -62,6 +63,8 @@ pub struct Options {
     pub most: Option<usize>,
     /// Whether an agent uses the network of a running pod of each class, too.
     pub through_nodes: bool,
+    /// Whether running pods and Services are asked to accept connections.
+    pub to_workloads: bool,
 }
 
 /// An end that has an agent: a twin, or a running pod.
@@ -87,6 +90,20 @@ impl Plan {
         }
         let mut cluster = snapshot.cluster.clone();
         let twins = twins(snapshot, tenancy, &mut cluster);
+        let of_workloads = match options.to_workloads {
+            true => {
+                let sources: Vec<&Pod> = twins.iter().map(|twin| &twin.pod).collect();
+                let classes: Vec<&[usize]> = twins.iter().map(|twin| twin.class.members.as_slice()).collect();
+                workload::questions(
+                    &sources,
+                    &classes,
+                    &snapshot.cluster,
+                    tenancy,
+                    &families(&snapshot.cluster),
+                )
+            }
+            false => Vec::new(),
+        };
         let entered = if options.through_nodes { entered(&twins, &cluster) } else { Vec::new() };
         let identities = |ends: &[End]| ends.iter().map(|end| Identity::of_pod(&end.pod)).collect();
         let (twin_names, entered_names) = (identities(&twins), identities(&entered));
@@ -95,6 +112,7 @@ impl Plan {
         let families = families(&snapshot.cluster);
         let (mut questions, pairs) = questions(&ends, &cluster, tenancy, &families);
         let outside = Outside::new(&cluster, tenancy);
+        questions.extend(of_workloads);
         questions.extend(outside.questions(ends.iter().map(|end| &end.pod), tenancy, &families));
         if questions.is_empty() {
             return Err(Error::NoPairs);

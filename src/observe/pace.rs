@@ -1,0 +1,84 @@
+//! The pace of connections to programs of others: at most one a second to each address and port.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::world::EndpointName;
+
+/// Time between two connections to one program.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// When programs of others were last connected to.
+#[derive(Debug, Default)]
+pub(super) struct Pace(HashMap<SocketAddr, Instant>);
+
+impl Pace {
+    /// Waits until each of these programs may be connected to, and records that it is now.
+    pub(super) async fn wait(&mut self, programs: &HashSet<SocketAddr>) {
+        let due = programs.iter().filter_map(|program| self.0.get(program)).max();
+        if let Some(last) = due {
+            tokio::time::sleep(INTERVAL.saturating_sub(last.elapsed())).await;
+        }
+        let now = Instant::now();
+        self.0.extend(programs.iter().map(|program| (*program, now)));
+    }
+}
+
+/// Returns whether a destination without an agent is a program of a workload, and not one of the cluster itself.
+pub(super) fn is_workload(destination: &EndpointName) -> bool {
+    match destination {
+        EndpointName::Pod { .. } | EndpointName::Service { .. } => true,
+        EndpointName::Node(_) | EndpointName::External(_) => false,
+    }
+}
+
+/// Splits items into waves, in order. In each wave, a program occurs at most once. Items without a program are in the
+/// first wave. Returns at least one wave, with its programs.
+pub(super) fn waves<T>(
+    items: impl IntoIterator<Item = (T, Option<SocketAddr>)>,
+) -> Vec<(Vec<T>, HashSet<SocketAddr>)> {
+    let mut waves = vec![(Vec::new(), HashSet::new())];
+    let mut next = HashMap::<SocketAddr, usize>::new();
+    for (item, program) in items {
+        let at = program.map_or(0, |program| {
+            let at = next.entry(program).or_default();
+            *at += 1;
+            *at - 1
+        });
+        if waves.len() <= at {
+            waves.push((Vec::new(), HashSet::new()));
+        }
+        if let Some((items, programs)) = waves.get_mut(at) {
+            items.push(item);
+            programs.extend(program);
+        }
+    }
+    waves
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wave_connects_to_each_program_once() {
+        let program = |port| Some(SocketAddr::from(([10, 0, 0, 1], port)));
+        let items =
+            [("a", program(80)), ("b", None), ("c", program(80)), ("d", program(81)), ("e", program(80))];
+        let found: Vec<Vec<&str>> = waves(items).into_iter().map(|(items, _)| items).collect();
+        assert_eq!(found, [vec!["a", "b", "d"], vec!["c"], vec!["e"]]);
+        assert_eq!(waves::<&str>([]).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_second_connection_waits() {
+        let program = HashSet::from([SocketAddr::from(([10, 0, 0, 1], 80))]);
+        let mut pace = Pace::default();
+        let start = tokio::time::Instant::now();
+        pace.wait(&program).await;
+        assert!(start.elapsed() < INTERVAL);
+        pace.wait(&program).await;
+        assert!(start.elapsed() >= INTERVAL - Duration::from_millis(50));
+    }
+}
