@@ -40,3 +40,4 @@ mod support;
 mod tenants;
 mod unknown_facts;
 mod unmodelled;
+mod verify;

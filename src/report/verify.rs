@@ -59,7 +59,7 @@ const SECTIONS: [Section; 4] = [
 
 impl Report<'_> {
     fn verdict(&mut self) {
-        let VerifyDocument { outcome, coverage, differences, tenants, run, .. } = self.document;
+        let VerifyDocument { outcome, coverage, differences, tenants, co_owned, run, .. } = self.document;
         let enforced = || differences.iter().filter(|it| !it.monitored);
         let (word, style) = match outcome {
             Outcome::Pass => ("ISOLATED", GOOD),
@@ -81,8 +81,12 @@ impl Report<'_> {
             }
             Outcome::Inconclusive | Outcome::Skipped => self.unsure(),
         };
+        let entered = match coverage.entered {
+            0 => String::new(),
+            some => format!(" and {}", count(some, "running pod", "running pods")),
+        };
         let scope = format!(
-            "{} as {}, {} in {} ({})",
+            "{} as {}{entered}, {} in {} ({})",
             count(tenants.len(), "tenant", "tenants"),
             count(coverage.twins, "probe pod", "probe pods"),
             count(run.counts.judged, "connection judged", "connections judged"),
@@ -91,6 +95,10 @@ impl Report<'_> {
         );
         self.page.line(format!("{}  {}: {scope}", paint(style, word), paint(STRONG, what)));
         self.page.proof(run);
+        if !co_owned.is_empty() {
+            let text = format!("co-owned: {}", co_owned.join(", "));
+            self.page.line(paint(FAINT, Plain(text)));
+        }
         let monitored = differences.iter().filter(|it| it.monitored).count();
         if monitored > 0 {
             let text = count(monitored, "difference", "differences");

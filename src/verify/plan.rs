@@ -37,6 +37,8 @@ pub struct Coverage {
     pub pods: usize,
     /// Count of twins.
     pub twins: usize,
+    /// Count of running pods whose networks are used.
+    pub entered: usize,
     /// Count of ordered pairs of twins.
     pub pairs: usize,
     /// Count of questions that are asked.
@@ -105,7 +107,8 @@ impl Plan {
             false => Vec::new(),
         };
         let entered = if options.through_nodes { entered(&twins, &cluster) } else { Vec::new() };
-        let identities = |ends: &[End]| ends.iter().map(|end| Identity::of_pod(&end.pod)).collect();
+        let identities =
+            |ends: &[End]| ends.iter().map(|end| Identity::of_pod(&end.pod)).collect::<BTreeSet<Identity>>();
         let (twin_names, entered_names) = (identities(&twins), identities(&entered));
         let pods = twins.iter().map(|end| end.class.members.len()).sum();
         let ends: Vec<End> = twins.into_iter().chain(entered).collect();
@@ -118,7 +121,8 @@ impl Plan {
             return Err(Error::NoPairs);
         }
         let left_out = cut(&mut questions, options.most);
-        let coverage = Coverage { pods, twins: ends.len(), pairs, asked: questions.len(), left_out };
+        let (twins, entered) = (twin_names.len(), entered_names.len());
+        let coverage = Coverage { pods, twins, entered, pairs, asked: questions.len(), left_out };
         let world = World {
             externals: outside.externals(),
             cluster,

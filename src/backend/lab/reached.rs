@@ -1,4 +1,4 @@
-//! Twins that their own nodes reach, as the kubelet of a cluster reaches pods. Policies cannot forbid that.
+//! Twins, and running pods with an agent, that their own nodes reach, as the kubelet of a cluster reaches pods. Policies cannot forbid that.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::world::{EndpointName, World};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Lab {
-    /// Lets the nodes of a state connect to the twins on them, and records which are reached.
+    /// Lets the nodes of a state connect to these pods on them, and records which are reached.
     pub(super) async fn reach_twins(&mut self, world: &World) {
         let mut attempts = Vec::new();
-        for twin in &world.twins {
+        for twin in world.twins.union(&world.entered) {
             let name = EndpointName::of_identity(twin);
             let node = world.node_of(&name).and_then(|node| self.agents.get(&EndpointName::Node(node)));
             let Some((agent, node)) = self.agents.get(&name).zip(node) else { continue };

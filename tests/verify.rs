@@ -1,0 +1,316 @@
+//! `netproof verify` in the lab, which plays the live cluster.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use crate::support::{Finished, file, netproof};
+
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/tenants");
+
+/// Files of an example.
+struct Example {
+    tenants: String,
+    manifests: String,
+}
+
+impl Example {
+    fn read(name: &str) -> Self {
+        let read = |file: &str| fs::read_to_string(format!("{EXAMPLES}/{name}/{file}")).unwrap();
+        Self { tenants: read("tenants.yaml"), manifests: read("manifests.yaml") }
+    }
+
+
+    #[track_caller]
+    fn with_tenants(self, from: &str, to: &str) -> Self {
+        assert!(self.tenants.contains(from), "{from}");
+        Self { tenants: self.tenants.replace(from, to), ..self }
+    }
+
+    /// Replaces a text in the manifests of one namespace.
+    #[track_caller]
+    fn with_in(self, namespace: &str, from: &str, to: &str) -> Self {
+        let marker = format!("namespace: {namespace}}}");
+        let documents: Vec<String> = self.manifests.split("---\n").map(str::to_owned).collect();
+        let is_there = |text: &&String| text.contains(&marker) && text.contains(from);
+        assert!(documents.iter().any(|document| is_there(&document)), "{from}");
+        let documents = documents.iter().map(|text| match is_there(&text) {
+            true => text.replace(from, to),
+            false => text.clone(),
+        });
+        Self { manifests: documents.collect::<Vec<_>>().join("---\n"), ..self }
+    }
+
+    fn verify(&self, name: &str, arguments: &[&str]) -> Finished {
+        let tenants = file(&format!("verify/{name}/tenants.yaml"), &self.tenants);
+        let manifests = file(&format!("verify/{name}/manifests.yaml"), &self.manifests);
+        netproof(&["verify", "--tenants", &tenants, &manifests], arguments)
+    }
+
+    fn json(&self, name: &str, arguments: &[&str]) -> Value {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["-o", "json"]).collect();
+        self.verify(name, &arguments).json()
+    }
+}
+
+fn guide() -> Example {
+    Example::read("guide")
+}
+
+fn texts<'a>(values: impl IntoIterator<Item = &'a Value>) -> BTreeSet<&'a str> {
+    values.into_iter().map(|value| value.as_str().unwrap()).collect()
+}
+
+fn differences(document: &Value) -> &[Value] {
+    document["differences"].as_array().unwrap()
+}
+
+fn blames(document: &Value) -> BTreeSet<&str> {
+    texts(differences(document).iter().map(|it| &it["blame"]))
+}
+
+/// Returns the pairs of tenants that have a state.
+fn pairs(document: &Value, state: &str) -> BTreeSet<(String, String)> {
+    let name = |party: &Value| party.as_str().unwrap_or("others").to_owned();
+    let pairs = document["matrix"].as_array().unwrap().iter().filter(|pair| pair["state"] == state);
+    pairs.map(|pair| (name(&pair["from"]), name(&pair["to"]))).collect()
+}
+
+fn pair(from: &str, to: &str) -> (String, String) {
+    (from.to_owned(), to.to_owned())
+}
+
+#[test]
+fn the_examples_are_isolated() {
+    for folder in fs::read_dir(EXAMPLES).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        let document = Example::read(&name).json(&name, &[]);
+        assert_eq!((&document["outcome"], &document["exitCode"]), (&json!("pass"), &json!(0)), "{name}");
+        assert_eq!(differences(&document), [] as [Value; 0], "{name}");
+        assert!(document["run"]["counts"]["judgedDenials"].as_u64().unwrap() > 0, "{name}");
+    }
+}
+
+/// The modes of AKS: the pair is open only if the egress of the first and the ingress of the second are `AllowAll`.
+#[test]
+fn nine_tenants_with_the_modes_of_aks_have_the_states_that_the_modes_say() {
+    let document = Example::read("aks-modes").json("aks-states", &[]);
+    let (open, isolated) = (pairs(&document, "open"), pairs(&document, "isolated"));
+    let names = texts(document["tenants"].as_array().unwrap().iter().map(|tenant| &tenant["name"]));
+    for from in &names {
+        for to in names.iter().filter(|to| *to != from) {
+            let is_open = from.ends_with("out-all") && to.starts_with("in-all");
+            let expected = if is_open { &open } else { &isolated };
+            assert!(expected.contains(&pair(from, to)), "{from} {to}");
+        }
+    }
+}
+
+/// What each mistake in the policies of the guide's tenants leads to.
+#[test]
+fn each_mistake_in_a_policy_is_found_and_blamed_on_the_policies() {
+    let own = "  ingress:\n  - from:\n    - podSelector: {}";
+    let everybody = "  ingress:\n  - from:\n    - namespaceSelector: {}";
+    let slipped = guide().with_in("tenant-b-prod", own, everybody);
+    // Egress of the other tenant still denies, so that only the shared services get in.
+    check(
+        "slipped",
+        &slipped,
+        "forbidden",
+        ("others", "tenant-b"),
+        "tenant-b-prod/allow-same-namespace-and-dns",
+    );
+    let both = "policyTypes: [Ingress, Egress]";
+    let half = guide().with_in("tenant-a-prod", both, "policyTypes: [Ingress]");
+    check("half", &half, "forbidden", ("tenant-a", "others"), "");
+    let label = guide().with_in("tenant-a-prod", "k8s-app: kube-dns", "k8s-app: coredns");
+    check("label", &label, "required", ("tenant-a", "others"), "tenant-a-prod/default-deny");
+    let port = "    - {protocol: TCP, port: 53}";
+    let more = guide().with_in("tenant-a-prod", port, "    - {protocol: TCP, port: 53, endPort: 9153}");
+    check("more", &more, "forbidden", ("tenant-a", "others"), "tenant-a-prod/allow-same-namespace-and-dns");
+    let dns = "  - to:\n    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}";
+    let metadata = format!("  - to: [{{ipBlock: {{cidr: 169.254.169.254/32}}}}]\n{dns}");
+    let metadata = guide().with_in("tenant-a-prod", dns, &metadata);
+    let document = check(
+        "metadata",
+        &metadata,
+        "forbidden",
+        ("tenant-a", "others"),
+        "tenant-a-prod/allow-same-namespace-and-dns",
+    );
+    let reached = texts(differences(&document).iter().map(|it| &it["to"]));
+    assert_eq!(reached, ["external:cloud metadata 169.254.169.254"].into());
+}
+
+/// Checks that the policies alone are blamed, for connections between two tenants with this wish.
+fn check(name: &str, example: &Example, wish: &str, (from, to): (&str, &str), policy: &str) -> Value {
+    let document = example.json(name, &[]);
+    assert_eq!(document["exitCode"], 1, "{name}");
+    assert_eq!(blames(&document), ["policyGap"].into(), "{name}");
+    assert_eq!(texts(differences(&document).iter().map(|it| &it["wish"])), [wish].into(), "{name}");
+    assert_eq!(pairs(&document, "policyGap"), [pair(from, to)].into(), "{name}");
+    for difference in differences(&document) {
+        let reasons = difference["reasons"].to_string();
+        assert!(reasons.contains(policy), "{name}: {reasons}");
+        assert_eq!(difference["verdict"], "match", "{name}: {difference}");
+        assert!(difference["why"].as_str().is_some_and(|why| !why.is_empty()), "{name}: {difference}");
+    }
+    document
+}
+
+#[test]
+fn each_fault_of_the_network_is_found_and_blamed_on_the_network() {
+    let faults = [
+        "no-enforcement",
+        "ignore-ingress",
+        "ignore-egress",
+        "ignore-udp",
+        "ignore-tcp",
+        "same-node-open",
+        "cross-node-open",
+        "ignore-ports",
+        "pod-selector-everywhere",
+        "drop-replies",
+    ];
+    for fault in faults {
+        let document = guide().json("network", &["--fault", fault]);
+        assert_eq!(document["exitCode"], 1, "{fault}");
+        assert_eq!(blames(&document), ["enforcementGap"].into(), "{fault}");
+        let nodes = |it: &Value| it["fromNode"].is_string();
+        assert!(differences(&document).iter().all(nodes), "{fault}");
+    }
+}
+
+#[test]
+fn a_path_that_is_dead_isolates_nobody() {
+    let document = guide().json("dead", &["--fault", "dead-path"]);
+    assert_ne!(document["exitCode"], 0);
+    let cells = document["run"]["scenarios"][0]["steps"][0]["cells"].as_array().unwrap();
+    let crosses = |cell: &&Value| cell["fromNode"] != cell["toNode"] && cell["toNode"].is_string();
+    let denied: Vec<_> = cells.iter().filter(crosses).filter(|cell| cell["expected"] == "deny").collect();
+    assert!(!denied.is_empty());
+    assert!(denied.iter().all(|cell| cell["verdict"] == "inconclusive"), "{denied:?}");
+}
+
+#[test]
+fn differences_of_monitored_tenants_do_not_fail() {
+    let own = "  ingress:\n  - from:\n    - podSelector: {}";
+    let everybody = "  ingress:\n  - from:\n    - namespaceSelector: {}";
+    let mistake = || guide().with_in("tenant-b-prod", own, everybody);
+    mistake().verify("enforced", &[]).exits(1);
+    let monitored = mistake().with_tenants("- name: tenant-b\n", "- name: tenant-b\n  mode: monitor\n");
+    let document = monitored.json("monitored", &[]);
+    assert_eq!((&document["exitCode"], &document["outcome"]), (&json!(0), &json!("pass")));
+    assert!(!differences(&document).is_empty());
+    assert!(differences(&document).iter().all(|it| it["monitored"] == true));
+    let text = monitored.verify("monitored", &[]).exits(0).stdout;
+    assert!(text.contains("at tenants that are only monitored: not counted"), "{text}");
+    // A leak between a monitored tenant and another one counts.
+    monitored.verify("monitored", &["--fault", "no-enforcement"]).exits(1);
+}
+
+#[test]
+fn fewer_probes_are_those_between_tenants_and_the_report_says_what_is_left_out() {
+    let document = guide().json("fewer", &["--max-probes", "40"]);
+    assert_eq!((&document["coverage"]["asked"], &document["exitCode"]), (&json!(40), &json!(0)));
+    assert!(document["coverage"]["leftOut"].as_u64().unwrap() > 40);
+    assert_eq!(
+        pairs(&document, "isolated"),
+        [pair("tenant-a", "tenant-b"), pair("tenant-b", "tenant-a")].into()
+    );
+    assert_eq!(document["matrix"].as_array().unwrap().len(), 2);
+    let text = guide().verify("fewer", &["--max-probes", "40"]).exits(0).stdout;
+    assert!(text.contains("left out by --max-probes: "), "{text}");
+}
+
+#[test]
+fn running_pods_take_part_if_wanted() {
+    let without = guide().json("running", &[]);
+    let through = guide().json("running", &["--through-nodes"]);
+    assert_eq!(through["exitCode"], 0);
+    let own = |document: &Value| document["coverage"]["twins"].as_u64().unwrap();
+    assert_eq!(own(&through), own(&without));
+    assert_eq!(through["coverage"]["entered"], 6);
+    guide().verify("running", &["--through-nodes", "--fault", "ignore-udp"]).exits(1);
+}
+
+/// One connection a second to each port makes this slow, so the cluster is small.
+#[test]
+fn running_workloads_are_asked_to_accept_connections_if_wanted() {
+    let example = Example::read("customers");
+    let document = example.json("workloads", &["--to-workloads"]);
+    assert_eq!(document["exitCode"], 0);
+    let cells = document["run"]["scenarios"][0]["steps"][0]["cells"].as_array().unwrap();
+    let to_pods = cells.iter().filter(|cell| !cell["to"].as_str().unwrap().contains(['@', ':']));
+    let to_pods: Vec<_> = to_pods.collect();
+    let has = |expected: &str| to_pods.iter().any(|cell| cell["expected"] == expected);
+    assert!(has("allow") && has("deny"), "{to_pods:?}");
+    let leaky = example.json("workloads", &["--to-workloads", "--fault", "no-enforcement"]);
+    let reached = texts(differences(&leaky).iter().map(|it| &it["to"]));
+    assert!(reached.iter().any(|to| !to.contains(['@', ':'])), "{reached:?}");
+}
+
+#[test]
+fn groups_of_namespaces_are_tenants_without_a_file() {
+    let manifests = file("verify/groups.yaml", guide().manifests);
+    let document = netproof(
+        &["verify", &manifests, "-o", "json", "--tenant-label", "tenant.platform.example/name"],
+        &[],
+    );
+    let document = document.exits(0).json();
+    assert_eq!(
+        pairs(&document, "isolated"),
+        [pair("tenant-a", "tenant-b"), pair("tenant-b", "tenant-a")].into()
+    );
+    let named = netproof(&["verify", &manifests], &[]).exits(0);
+    assert!(named.stderr.contains("by label tenant.platform.example/name"), "{}", named.stderr);
+}
+
+#[test]
+fn a_namespace_that_several_tenants_own_is_named() {
+    let document = Example::read("dispatch").json("owned", &[]);
+    assert_eq!(document["coOwned"].as_array().unwrap().len(), 1, "{}", document["coOwned"]);
+    let text = Example::read("dispatch").verify("owned", &[]).exits(0).stdout;
+    assert!(text.contains("co-owned: "), "{text}");
+}
+
+#[test]
+fn what_cannot_be_checked_is_refused() {
+    let no_file =
+        netproof(&["verify", "--tenants", "verify/none.yaml"], &[&file("verify/x.yaml", guide().manifests)]);
+    assert!(no_file.refusal().contains("verify/none.yaml"));
+    let lab = netproof(&["verify", "--backend", "lab"], &[]).refusal();
+    assert!(lab.contains("name files or folders"), "{lab}");
+    let both = netproof(&["verify", "--backend", "cluster", "verify/x.yaml"], &[]).refusal();
+    assert!(both.contains("manifests are for the lab"), "{both}");
+    let fault = netproof(&["verify", "--fault", "ignore-udp"], &[]).refusal();
+    assert!(fault.contains("--fault is for the lab"), "{fault}");
+    let nothing =
+        guide().with_tenants("tenant.platform.example/name: tenant-a", "tenant.platform.example/name: c");
+    let message = nothing.verify("nothing", &[]).refusal();
+    assert!(message.contains("verify/nothing/tenants.yaml:8:22: namespaceSelector: "), "{message}");
+}
+
+/// The report of a check with every kind of difference, without its times.
+#[test]
+fn the_report() {
+    let own = "  ingress:\n  - from:\n    - podSelector: {}";
+    let everybody = "  ingress:\n  - from:\n    - namespaceSelector: {}";
+    let mistake = guide().with_in("tenant-b-prod", own, everybody).with_in(
+        "tenant-a-prod",
+        "k8s-app: kube-dns",
+        "k8s-app: coredns",
+    );
+    let report = mistake.verify("report", &["--fault", "same-node-open"]).exits(1).stdout;
+    assert_snapshot!("report", without_times(&report));
+    let report = guide().verify("report", &[]).exits(0).stdout;
+    assert_snapshot!("isolated", without_times(&report));
+}
+
+fn without_times(report: &str) -> String {
+    let (before, rest) = report.split_once(" judged in ").unwrap();
+    let (_, after) = rest.split_once(" s (").unwrap();
+    format!("{before} judged in TIME ({after}")
+}
