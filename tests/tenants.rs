@@ -127,10 +127,11 @@ fn the_policies_of_every_example_say_what_its_tenants_want() {
         let cluster = cluster(&text(&folder.join("manifests.yaml")));
         let tenancy = Tenants::read(&text(&folder.join("tenants.yaml"))).unwrap().resolve(&cluster).unwrap();
         let cells = cells(&tenancy, &cluster);
-        for Cell { what, intent, decision } in gaps(&cells) {
+        let unmet = gaps(&cells).into_iter().map(|Cell { what, intent, decision }| {
             let intent = intent.as_ref().unwrap();
-            panic!("{name}: {what}: {} by {}, and the policies say {decision}", intent.wish, intent.why);
-        }
+            format!("{what}: {} by {}, and the policies say {decision}", intent.wish, intent.why)
+        });
+        assert_eq!(unmet.collect::<Vec<_>>(), [""; 0], "{name}");
         let has = |cell: &Cell, wish| cell.intent.as_ref().is_some_and(|intent| intent.wish == wish);
         let count = |wish| cells.iter().filter(|cell| has(cell, wish)).count();
         assert!(count(Wish::Forbidden) > 50, "{name}");

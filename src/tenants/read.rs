@@ -53,7 +53,7 @@ impl Tenants {
         source::expect_kind(document, API_VERSION, KIND)?;
         let reader = Reader { name: Arc::clone(&document.name) };
         let file: TenantsFile = reader.decode(&document.node)?;
-        reader.tenants(file)
+        reader.tenants(&file)
     }
 }
 
@@ -72,7 +72,7 @@ impl Reader {
         decode(node).map_err(|error| self.error(error.at(), error.to_string()).because(error))
     }
 
-    fn tenants(&self, file: TenantsFile) -> Result<Tenants, Error> {
+    fn tenants(&self, file: &TenantsFile) -> Result<Tenants, Error> {
         if file.tenants.value.is_empty() {
             return Err(self.error(file.tenants.at, "tenants: at least one is needed"));
         }
