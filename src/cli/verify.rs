@@ -1,5 +1,6 @@
 //! `netproof verify`
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -130,7 +131,7 @@ fn in_lab(args: &VerifyArgs, everything: bool) -> anyhow::Result<ExitCode> {
     let mut snapshot = args.manifests()?;
     place(&mut snapshot.cluster);
     let tenancy = args.tenancy(&snapshot)?;
-    let plan = Plan::new(&snapshot, &tenancy, args.plan())?;
+    let plan = Plan::new(&snapshot, &tenancy, &args.plan(BTreeSet::new()))?;
     let environment = args.environment(&snapshot, Environment { name: args.lab(), ..Environment::default() });
     if args.dry_run {
         return args.show_plan(&plan, &tenancy, environment.warnings, None, everything);
@@ -181,7 +182,9 @@ async fn open(args: &VerifyArgs) -> anyhow::Result<Opened> {
     let mut live = Live::open(args.probes.settings()?, &scope.namespaces).await?;
     let snapshot = args.live.read_now(&args.probes.target).await?;
     let tenancy = args.tenancy(&snapshot)?;
-    let plan = Plan::new(&snapshot, &tenancy, args.plan())?;
+    let nodes = snapshot.cluster.nodes.iter().map(|node| node.name.clone());
+    let unusable = nodes.filter(|node| live.obstacle(node).is_some()).collect();
+    let plan = Plan::new(&snapshot, &tenancy, &args.plan(unusable))?;
     live.preflight(&plan.world).await?;
     let environment = Environment {
         name: format!("cluster {}", live.name()),
@@ -234,9 +237,9 @@ impl VerifyArgs {
         })
     }
 
-    fn plan(&self) -> Options {
+    fn plan(&self, unusable: BTreeSet<String>) -> Options {
         let Self { max_probes: most, through_nodes, to_workloads, .. } = *self;
-        Options { most, through_nodes, to_workloads }
+        Options { unusable, most, through_nodes, to_workloads }
     }
 
     fn check_lab(&self) -> anyhow::Result<()> {

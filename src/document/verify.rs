@@ -8,7 +8,7 @@ use super::{ApiVersion, Cell, RunDocument, VerifyKind, names, texts};
 use crate::policy::Decision;
 use crate::tenants::{Intent, Tenancy};
 use crate::verdict::Outcome;
-use crate::verify::{Checked, Coverage, LabelLeak, Plan, Question, State};
+use crate::verify::{Checked, Coverage, Gap, LabelLeak, Plan, Question, State};
 
 names! {
     /// What is wrong: the policies, or the network.
@@ -36,6 +36,10 @@ pub struct VerifyDocument {
     pub silent: Vec<String>,
     pub matrix: Vec<TenantPair>,
     pub label_leaks: Vec<LabelLeak>,
+    /// Policy gaps of all connections, also of those that were not asked.
+    pub gaps: Vec<Gap>,
+    /// What was not asked, and why.
+    pub notes: Vec<String>,
     pub differences: Vec<Difference>,
     /// The cells, as one scenario with one step.
     pub run: RunDocument,
@@ -112,6 +116,8 @@ impl VerifyDocument {
             silent: checked.silent.iter().cloned().collect(),
             matrix: pairs.collect(),
             label_leaks: plan.label_leaks.clone(),
+            gaps: plan.gaps.clone(),
+            notes: plan.notes.clone(),
             differences: run
                 .cells()
                 .zip(&checked.questions)
@@ -119,6 +125,25 @@ impl VerifyDocument {
                 .collect(),
             run,
         }
+    }
+}
+
+impl VerifyDocument {
+    /// Returns the policy gaps that no probe has shown: nothing was asked between these tenants on these ports.
+    pub fn unprobed_gaps(&self) -> impl Iterator<Item = &Gap> {
+        self.gaps.iter().filter(|gap| {
+            !self.differences.iter().any(|it| {
+                it.blame == Blame::PolicyGap
+                    && it.why.as_ref() == Some(&gap.why)
+                    && it.cell.intended == Some(gap.wanted)
+                    && (&it.from_tenants, &it.to_tenants) == (&gap.from_tenants, &gap.to_tenants)
+            })
+        })
+    }
+
+    /// Returns whether a policy gap that counts lets something through.
+    pub fn has_open_gap(&self) -> bool {
+        self.gaps.iter().any(|gap| !gap.monitored && gap.wanted == Decision::Deny)
     }
 }
 
@@ -137,8 +162,9 @@ impl From<&crate::tenants::Tenant> for Tenant {
 /// Returns the differences of a cell: the network may be wrong, the policies, or both.
 fn differences(cell: &Cell, question: &Question) -> Vec<Difference> {
     let is_wrong = match cell.verdict {
-        super::Verdict::Leak | super::Verdict::Blocked | super::Verdict::Flaky => true,
+        super::Verdict::Leak | super::Verdict::Blocked => true,
         super::Verdict::Match
+        | super::Verdict::Flaky
         | super::Verdict::Undefined
         | super::Verdict::Skipped
         | super::Verdict::Inconclusive => false,
@@ -150,7 +176,10 @@ fn differences(cell: &Cell, question: &Question) -> Vec<Difference> {
         let intent: Option<&Intent> = question.intent.as_ref();
         Difference {
             blame,
-            monitored: !question.is_enforced(),
+            monitored: match blame {
+                Blame::PolicyGap => !question.is_enforced(),
+                Blame::EnforcementGap => question.monitored,
+            },
             from_tenants: question.from.clone(),
             to_tenants: question.to.clone(),
             wish: intent.map(|intent| intent.wish.to_string()),

@@ -47,10 +47,12 @@ impl<B: Backend> Observer<'_, B> {
             foreign.push((cell, own));
         }
         for attempts in [by_canary, by_source] {
-            let open = attempts.into_iter().filter(|(own, _)| !self.references.contains_key(own));
-            let attempts: Vec<Attempt> = open.map(|(_, attempt)| attempt).collect();
-            for (agent, own, _) in self.accepted(attempts).await {
-                self.references.entry(own).or_insert(agent);
+            for _ in 0..TRIES {
+                let open = attempts.iter().filter(|(own, _)| !self.references.contains_key(own));
+                let open: Vec<Attempt> = open.map(|(_, attempt)| attempt.clone()).collect();
+                for (agent, own, _) in self.accepted(open).await {
+                    self.references.entry(own).or_insert(agent);
+                }
             }
         }
         let without = foreign.into_iter().filter(|(_, own)| !self.references.contains_key(own));

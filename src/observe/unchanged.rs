@@ -15,7 +15,7 @@ use crate::backend::Backend;
 use crate::plan::Questions;
 use crate::policy::{Decision, IpFamily};
 use crate::verdict::{Before, Cause, Observation, Verdict};
-use crate::world::EndpointName;
+use crate::world::{Capability, EndpointName};
 
 /// Ends whose network works in a family.
 type Alive = HashSet<(EndpointName, IpFamily)>;
@@ -44,7 +44,7 @@ impl<'a, B: Backend> Observer<'a, B> {
         let changed = *self.unchanged_since.get_or_insert_with(Instant::now);
         let (before, handed_over) = (self.world.cluster.clone(), Duration::ZERO);
         let applied = Applied { actions: &[], before, changed, has_sentinels: false, handed_over };
-        let mut observed = self.observe(&applied, &BTreeSet::new(), |_, _| ()).await;
+        let mut observed = self.observe(&applied, &BTreeSet::from([Capability::Sctp]), |_, _| ()).await;
         // No delivery without policies can follow.
         self.brackets = Brackets::default();
         for (planned, Finding { result, .. }) in plan.iter().zip(&observed.cells) {

@@ -7,8 +7,8 @@ use super::page::{LINES, Page, Row};
 use super::style::{BAD, FAINT, GOOD, STRONG, Table, UNSURE, count, duration, join, paint, thousands};
 use super::view;
 use crate::document::{
-    Blame, LabelLeak, Labels, Outcome, PairState as State, Problem, TenantDifference as Difference,
-    TenantPair, VerifyDocument,
+    Blame, Decision, Gap, LabelLeak, Labels, Outcome, PairState as State, Problem,
+    TenantDifference as Difference, TenantPair, VerifyDocument,
 };
 
 /// Returns the report of a check. `everything` shows all differences, and every matrix.
@@ -17,6 +17,7 @@ pub fn verify(document: &VerifyDocument, everything: bool) -> String {
     report.verdict();
     report.matrix();
     report.differences();
+    report.gaps();
     label_leaks(&mut report.page, &document.label_leaks);
     report.rest();
     report.page.text
@@ -62,25 +63,35 @@ impl Report<'_> {
         let VerifyDocument { outcome, coverage, differences, tenants, co_owned, run, .. } = self.document;
         let enforced = || differences.iter().filter(|it| !it.monitored);
         let (word, style) = match outcome {
+            Outcome::Pass if differences.iter().any(|it| it.monitored && it.is_open()) => {
+                ("MONITORED", UNSURE)
+            }
             Outcome::Pass => ("ISOLATED", GOOD),
             Outcome::Inconclusive | Outcome::Skipped => ("INCONCLUSIVE", UNSURE),
-            Outcome::Fail if enforced().any(Difference::is_open) => ("NOT ISOLATED", BAD),
+            Outcome::Fail if enforced().any(Difference::is_open) || self.document.has_open_gap() => {
+                ("NOT ISOLATED", BAD)
+            }
             Outcome::Fail => ("BLOCKED", BAD),
         };
         let what = match outcome {
+            Outcome::Pass if word == "MONITORED" => "no difference counts".to_owned(),
             Outcome::Pass => "what is forbidden is denied, and what is required is delivered".to_owned(),
             Outcome::Fail => {
                 let number = |section: &Section| enforced().filter(|it| (section.has)(it)).count();
                 let [leaks, blocked, open, closed] = SECTIONS.each_ref().map(number);
+                let unprobed = self.document.unprobed_gaps().filter(|gap| !gap.monitored).count();
                 join([
                     (leaks, "leak", "leaks"),
                     (blocked, "blocked", "blocked"),
                     (open, "connection open by policy", "connections open by policy"),
                     (closed, "connection closed by policy", "connections closed by policy"),
+                    (unprobed, "policy gap that was not probed", "policy gaps that were not probed"),
                 ])
             }
             Outcome::Inconclusive | Outcome::Skipped => self.unsure(),
         };
+        let counts = &run.counts;
+        let judged = counts.matches + counts.leaks + counts.blocked;
         let entered = match coverage.entered {
             0 => String::new(),
             some => format!(" and {}", count(some, "running pod", "running pods")),
@@ -89,7 +100,7 @@ impl Report<'_> {
             "{} as {}{entered}, {} in {} ({})",
             count(tenants.len(), "tenant", "tenants"),
             count(coverage.twins, "probe pod", "probe pods"),
-            count(run.counts.judged, "connection judged", "connections judged"),
+            count(judged, "connection judged", "connections judged"),
             duration(run.took_ms),
             Plain(&run.backend),
         );
@@ -119,8 +130,14 @@ impl Report<'_> {
         }
         let silent = &self.document.silent;
         if !silent.is_empty() {
-            let text = format!("not asked, because nothing answers there: {}", silent.join(", "));
+            let text = format!(
+                "not asked, because no pod that may connect there got an answer: {}",
+                silent.join(", ")
+            );
             self.page.line(paint(FAINT, Plain(text)));
+        }
+        for note in &self.document.notes {
+            self.page.line(paint(FAINT, Plain(format!("not asked: {note}"))));
         }
         self.page.surroundings(run);
     }
@@ -131,6 +148,7 @@ impl Report<'_> {
         let failure = run.scenarios.iter().find_map(|scenario| scenario.failure.clone());
         let what = join([
             (run.counts.inconclusive, "connection not measured", "connections not measured"),
+            (run.counts.flaky, "flaky connection", "flaky connections"),
             (run.unaccepted().count(), "kind of objects not modelled", "kinds of objects not modelled"),
         ]);
         match failure {
@@ -173,6 +191,19 @@ impl Report<'_> {
         }
     }
 
+    /// Shows the policy gaps that no probe has shown.
+    fn gaps(&mut self) {
+        let unprobed: Vec<&Gap> = self.document.unprobed_gaps().collect();
+        if unprobed.is_empty() {
+            return;
+        }
+        let style = if unprobed.iter().all(|gap| gap.monitored) { UNSURE } else { BAD };
+        let explanation = "policy gap: the policies say something else than what is wanted; no packet was sent. Fix the policies";
+        self.page.title(style, "By policy", paint(FAINT, explanation));
+        let lines: Vec<String> = unprobed.into_iter().map(gap).collect();
+        self.page.list(Style::new(), &lines, "    ");
+    }
+
     fn rest(&mut self) {
         let run = &self.document.run;
         let unmeasured = run.cells().filter(|cell| cell.has(Problem::Inconclusive));
@@ -208,6 +239,20 @@ fn row(difference: &Difference) -> Row<'_> {
     let what = format!("{}{nodes}{monitored}", view::finding(problem, cell));
     let intent = why.as_ref().map(|why| format!("; wanted: {why}")).unwrap_or_default();
     Row::new(cell, what, format!("{}{intent}", view::reasons(cell)))
+}
+
+fn gap(Gap { from, to, ports, wanted, why, monitored, more, .. }: &Gap) -> String {
+    let policies = match wanted {
+        Decision::Deny => "the policies allow it",
+        Decision::Allow => "the policies deny it",
+        Decision::Undefined => "the policies leave it open",
+    };
+    let more = match more {
+        0 => String::new(),
+        more => format!(" and {} like it", count(*more, "pair", "pairs")),
+    };
+    let monitored = if *monitored { " (only monitored)" } else { "" };
+    format!("    {from} → {to}{more}  {ports}: wanted {wanted}, {policies}{monitored}; wanted: {why}")
 }
 
 /// Shows the labels by which tenants would enter each other.

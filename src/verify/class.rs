@@ -29,6 +29,7 @@ pub(super) fn classes(
     tenancy: &Tenancy,
     namespaces: &BTreeSet<String>,
     is_wanted: impl Fn(&Pod) -> bool,
+    unusable: &BTreeSet<String>,
 ) -> Vec<Class> {
     let cluster = &snapshot.cluster;
     let selectors = selectors(cluster, tenancy);
@@ -39,7 +40,7 @@ pub(super) fn classes(
     let is_twin = |pod: &Pod| pod.labels.contains_key(RUN);
     let can_have_twin = |pod: &Pod| !pod.ended && !pod.host_network && !is_twin(pod) && is_wanted(pod);
     for (index, pod) in cluster.pods.iter().enumerate().filter(|(_, pod)| can_have_twin(pod)) {
-        let Some(node) = &pod.node else { continue };
+        let Some(node) = pod.node.as_ref().filter(|node| !unusable.contains(*node)) else { continue };
         let key =
             (pod.namespace.clone(), node.clone(), matched(&selectors, &pod.labels), names_of_ports(pod));
         let class = classes.entry(key).or_insert_with(|| Class {
@@ -54,7 +55,7 @@ pub(super) fn classes(
     let unlabelled = matched(&selectors, &Labels::new());
     for namespace in namespaces {
         let mut own = classes.keys().filter(|(of, ..)| of == namespace);
-        let node = own.clone().next().map(|(_, node, ..)| node).or_else(|| first_node(cluster));
+        let node = own.clone().next().map(|(_, node, ..)| node).or_else(|| first_node(cluster, unusable));
         let has_one = own.any(|(_, _, matched, _)| *matched == unlabelled);
         let Some(node) = node.cloned().filter(|_| !has_one) else { continue };
         let class = Class {
@@ -70,7 +71,7 @@ pub(super) fn classes(
 }
 
 /// Label of the probe pods of other checks, which may run at the same time.
-const RUN: &str = "netproof.dev/run";
+pub(super) const RUN: &str = "netproof.dev/run";
 
 /// Name of a class of pods without labels, of which there is none yet.
 const UNLABELLED: &str = "new-pod";
@@ -107,8 +108,8 @@ fn workload_names(snapshot: &Snapshot) -> BTreeMap<usize, String> {
     snapshot.workloads.iter().flat_map(pods).collect()
 }
 
-fn first_node(cluster: &Cluster) -> Option<&String> {
-    cluster.nodes.first().map(|node| &node.name)
+fn first_node<'a>(cluster: &'a Cluster, unusable: &BTreeSet<String>) -> Option<&'a String> {
+    cluster.nodes.iter().map(|node| &node.name).find(|node| !unusable.contains(*node))
 }
 
 /// Returns the twin of a class: the pod that netproof adds. `name` is its name in reports.

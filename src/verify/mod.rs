@@ -2,8 +2,10 @@
 //! expectation and observation.
 
 mod class;
+mod gap;
 mod label_leak;
 mod matrix;
+mod note;
 mod outside;
 mod place;
 mod plan;
@@ -12,6 +14,7 @@ mod question;
 mod run;
 mod workload;
 
+pub use gap::Gap;
 pub use label_leak::LabelLeak;
 pub use matrix::{Matrix, Party, State};
 pub use place::place;

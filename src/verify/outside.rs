@@ -1,11 +1,11 @@
 //! Destinations that are no pods: addresses outside the cluster, and ports of nodes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
 use super::ports::{PortOf, unnamed};
-use super::question::{Question, tenants_of};
+use super::question::{Question, are_monitored, tenants_of};
 use crate::plan::Cell;
 use crate::policy::{Cluster, IpFamily, Pod, Port, PortRange, Protocol};
 use crate::tenants::{Party, Target, Tenancy};
@@ -31,7 +31,18 @@ struct Destination {
 impl Outside {
     pub(super) fn new(cluster: &Cluster, tenancy: &Tenancy) -> Self {
         let targets = tenancy.targets();
-        let mut destinations: Vec<Destination> = targets.iter().flat_map(addresses).collect();
+        let mut destinations: Vec<Destination> = Vec::new();
+        for destination in targets.iter().flat_map(addresses) {
+            // An address is one endpoint, however many targets name it.
+            match destinations.iter_mut().find(|known| known.address == destination.address) {
+                Some(known) => known.ports.extend(destination.ports),
+                None => destinations.push(destination),
+            }
+        }
+        for destination in &mut destinations {
+            destination.ports.sort_unstable();
+            destination.ports.dedup();
+        }
         let ports: Vec<PortOf> = tenancy.node_ports().into_iter().collect();
         if !ports.is_empty() {
             destinations.extend(cluster.nodes.iter().map(|node| {
@@ -90,6 +101,7 @@ impl Outside {
                         intent: Some(intent.clone()),
                         from: from.clone(),
                         to: Vec::new(),
+                        monitored: are_monitored(tenancy, &[pod]),
                     }));
                 }
             }
@@ -112,7 +124,7 @@ fn addresses(target: &Target) -> Vec<Destination> {
             .collect(),
     };
     let destination = |range: &IpNet| {
-        let address = range.hosts().next().unwrap_or_else(|| range.addr());
+        let address = representative(range);
         let name = match target.addresses.as_slice() {
             [_] => target.name.clone(),
             [] | [_, ..] => format!("{} {address}", target.name),
@@ -124,7 +136,22 @@ fn addresses(target: &Target) -> Vec<Destination> {
             ports: ports.clone(),
         }
     };
-    target.addresses.iter().map(destination).collect()
+    let usable = target.addresses.iter().filter(|range| is_usable(representative(range)));
+    usable.map(destination).collect()
+}
+
+/// Returns the address that stands for a range: one that is reserved for documentation if it is so wide, or its first one.
+fn representative(range: &IpNet) -> IpAddr {
+    let reserved: [IpAddr; 2] =
+        [Ipv4Addr::new(198, 51, 100, 1).into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()];
+    let reserved = reserved.into_iter().find(|address| range.contains(address));
+    reserved.or_else(|| range.hosts().next()).unwrap_or_else(|| range.addr())
+}
+
+/// Returns whether packets can be sent to an address over a network.
+fn is_usable(address: IpAddr) -> bool {
+    let is_broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    !(address.is_loopback() || address.is_multicast() || address.is_unspecified() || is_broadcast)
 }
 
 /// Returns the lowest and the highest port of a range.

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::class::{Class, classes, twin};
+use super::gap::{Gap, gaps};
 use super::label_leak::{LabelLeak, label_leaks};
+use super::note::notes;
 use super::outside::Outside;
 use super::ports::{PortOf, edges, is_free, of_intent, served, unnamed};
-use super::question::{Question, tenants_of};
+use super::question::{Question, are_monitored, tenants_of};
 use super::workload;
 use crate::plan::Cell;
 use crate::policy::{Cluster, Engine, IpFamily, Pod, PodId, Reach};
@@ -23,6 +25,10 @@ pub struct Plan {
     pub world: World,
     /// What is asked, in the order in which it is shown.
     pub questions: Vec<Question>,
+    /// Policy gaps of all connections, also of those that are not asked.
+    pub gaps: Vec<Gap>,
+    /// What is not asked, and why.
+    pub notes: Vec<String>,
     /// Labels by which tenants would enter each other.
     pub label_leaks: Vec<LabelLeak>,
     /// How much of what could be asked is asked.
@@ -61,8 +67,10 @@ pub enum Error {
 }
 
 /// What a check does besides probing twins, and how much.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// Nodes on which no probe pod can run.
+    pub unusable: BTreeSet<String>,
     /// Greatest count of questions.
     pub most: Option<usize>,
     /// Whether an agent uses the network of a running pod of each class, too.
@@ -88,12 +96,12 @@ impl Plan {
     ///
     /// # Errors
     /// If there is nothing to check.
-    pub fn new(snapshot: &Snapshot, tenancy: &Tenancy, options: Options) -> Result<Self, Error> {
+    pub fn new(snapshot: &Snapshot, tenancy: &Tenancy, options: &Options) -> Result<Self, Error> {
         if snapshot.cluster.nodes.is_empty() {
             return Err(Error::NoNodes);
         }
         let mut cluster = snapshot.cluster.clone();
-        let twins = twins(snapshot, tenancy, &mut cluster);
+        let twins = twins(snapshot, tenancy, &options.unusable, &mut cluster);
         let of_workloads = match options.to_workloads {
             true => {
                 let sources: Vec<&Pod> = twins.iter().map(|twin| &twin.pod).collect();
@@ -135,7 +143,9 @@ impl Plan {
             ..World::default()
         };
         let label_leaks = label_leaks(&snapshot.cluster, tenancy);
-        Ok(Self { world, questions, label_leaks, coverage, members })
+        let gaps = gaps(&snapshot.cluster, tenancy);
+        let notes = notes(&snapshot.cluster, tenancy, options);
+        Ok(Self { world, questions, gaps, notes, label_leaks, coverage, members })
     }
 
     /// Returns the twins, each with the running pods for which it stands.
@@ -153,22 +163,23 @@ impl Plan {
 
 /// Returns the families of the pods' addresses; IPv4 if no address is known.
 fn families(cluster: &Cluster) -> Vec<IpFamily> {
-    let has = |family: &IpFamily| cluster.pods.iter().any(|pod| pod.address(*family).is_some());
+    let own = || cluster.pods.iter().filter(|pod| !pod.host_network);
+    let has = |family: &IpFamily| own().any(|pod| pod.address(*family).is_some());
     let known: Vec<IpFamily> = IpFamily::ALL.into_iter().filter(has).collect();
     if known.is_empty() { vec![IpFamily::V4] } else { known }
 }
 
-/// Removes the questions of the highest ranks until at most `most` remain, evenly from all pairs. Returns how many were
+/// Removes the questions of the highest ranks until at most `most` remain, evenly from all pairs of tenants. Returns how many were
 /// removed.
 fn cut(questions: &mut Vec<Question>, most: Option<usize>) -> usize {
     let Some(excess) = most.and_then(|most| questions.len().checked_sub(most)).filter(|excess| *excess > 0)
     else {
         return 0;
     };
-    let mut of_pair = BTreeMap::<(EndpointName, EndpointName), usize>::new();
+    let mut of_pair = BTreeMap::<(Vec<String>, Vec<String>), usize>::new();
     let mut ranks: Vec<(u8, usize, usize)> = Vec::new();
     for (index, question) in questions.iter().enumerate() {
-        let pair = (question.cell.from.clone(), question.cell.to.clone());
+        let pair = (question.from.clone(), question.to.clone());
         let number = of_pair.entry(pair).or_default();
         ranks.push((question.rank(), *number, index));
         *number += 1;
@@ -184,13 +195,18 @@ fn cut(questions: &mut Vec<Question>, most: Option<usize>) -> usize {
 }
 
 /// Returns the twins, and adds them to the cluster.
-fn twins(snapshot: &Snapshot, tenancy: &Tenancy, cluster: &mut Cluster) -> Vec<End> {
+fn twins(
+    snapshot: &Snapshot,
+    tenancy: &Tenancy,
+    unusable: &BTreeSet<String>,
+    cluster: &mut Cluster,
+) -> Vec<End> {
     let tenants = tenancy.tenants();
     let namespaces: BTreeSet<String> =
         tenants.iter().flat_map(|tenant| tenant.namespaces.iter().cloned()).collect();
     let partners = Partners::new(tenancy, &snapshot.cluster, &namespaces);
     let is_wanted = |pod: &Pod| namespaces.contains(&pod.namespace) || partners.include(pod);
-    let classes = classes(snapshot, tenancy, &namespaces, is_wanted);
+    let classes = classes(snapshot, tenancy, &namespaces, is_wanted, unusable);
     let mut count = BTreeMap::<&str, usize>::new();
     for class in &classes {
         *count.entry(&class.namespace).or_default() += 1;
@@ -245,6 +261,7 @@ fn questions(
         for to in ends.iter().filter(|to| to.index != from.index) {
             // Nothing is wanted of pods of no tenant among themselves.
             let owners = [from, to].map(|end| tenants_of(tenancy, &end.pod));
+            let monitored = are_monitored(tenancy, &[&from.pod, &to.pod]);
             if owners.iter().all(Vec::is_empty) {
                 continue;
             }
@@ -265,8 +282,13 @@ fn questions(
                     probe: Probe::Port { port, protocol },
                 };
                 let [from, to] = &owners;
-                let question =
-                    |cell| Question { cell, intent: intent.clone(), from: from.clone(), to: to.clone() };
+                let question = |cell| Question {
+                    cell,
+                    intent: intent.clone(),
+                    from: from.clone(),
+                    to: to.clone(),
+                    monitored,
+                };
                 questions.extend(families.iter().map(cell).map(question));
             }
         }

@@ -16,8 +16,8 @@ const UNNAMED: u16 = 54_321;
 /// Ports that netproof's agents need for themselves: their API, canaries and sentinels.
 const RESERVED: std::ops::RangeInclusive<u16> = 15_119..=15_130;
 
-/// Greatest count of ports that come from the edges of one set of connections.
-const MOST_EDGES: usize = 16;
+/// Greatest count of ports beside those that rules name, for one set of connections.
+const MOST_BESIDE: usize = 16;
 
 /// Returns the ports that the members of a class serve: those that containers declare, and those to which Services lead.
 pub(super) fn served<'a>(members: impl Iterator<Item = &'a Pod>, cluster: &Cluster) -> BTreeSet<PortOf> {
@@ -47,14 +47,22 @@ pub(super) fn edges(connections: &Connections) -> BTreeSet<PortOf> {
 }
 
 fn edges_of(ranges: impl Iterator<Item = (Protocol, PortRange)>) -> BTreeSet<PortOf> {
-    let mut ports = BTreeSet::new();
+    let (mut ports, mut beside) = (BTreeSet::new(), BTreeSet::new());
     for (protocol, range) in ranges.filter(|(_, range)| *range != PortRange::ALL) {
+        let other = match protocol {
+            Protocol::Tcp | Protocol::Sctp => Protocol::Udp,
+            Protocol::Udp => Protocol::Tcp,
+        };
+        ports.extend([range.first(), range.last()].map(|port| (protocol, port)));
         let before = Port::new(range.first().get() - 1);
-        let after = range.last().checked_add(1);
-        let all = [Some(range.first()), Some(range.last()), before, after];
-        ports.extend(all.into_iter().flatten().map(|port| (protocol, port)));
+        let around = [before, range.last().checked_add(1)];
+        beside.extend(around.into_iter().flatten().map(|port| (protocol, port)));
+        // A rule may be enforced for every protocol.
+        beside.insert((other, range.first()));
     }
-    ports.into_iter().take(MOST_EDGES).collect()
+    // Ports that a rule names are never left out. Policies themselves are compared on all ports, without packets.
+    ports.extend(beside.into_iter().take(MOST_BESIDE));
+    ports
 }
 
 /// Returns the ports that nobody names.

@@ -9,6 +9,12 @@ pub(super) fn tenants_of(tenancy: &Tenancy, pod: &Pod) -> Vec<String> {
     tenancy.tenants_of(&pod.namespace).map(|tenant| tenant.name.clone()).collect()
 }
 
+/// Returns whether all tenants of these pods are only monitored, and there is one.
+pub(super) fn are_monitored(tenancy: &Tenancy, pods: &[&Pod]) -> bool {
+    let mut tenants = pods.iter().flat_map(|pod| tenancy.tenants_of(&pod.namespace)).peekable();
+    tenants.peek().is_some() && tenants.all(|tenant| tenant.mode == Mode::Monitor)
+}
+
 /// A cell that is probed, and what is wanted of it.
 #[derive(Debug, Clone)]
 pub struct Question {
@@ -20,6 +26,8 @@ pub struct Question {
     pub from: Vec<String>,
     /// Tenants of the destination.
     pub to: Vec<String>,
+    /// Whether all tenants of both ends are only monitored. Then not even a leak fails the check.
+    pub monitored: bool,
 }
 
 impl Question {
@@ -32,7 +40,7 @@ impl Question {
         }
     }
 
-    /// Returns whether a difference fails the check.
+    /// Returns whether a policy gap fails the check.
     pub fn is_enforced(&self) -> bool {
         self.intent.as_ref().is_none_or(|intent| intent.mode == Mode::Enforce)
     }

@@ -13,7 +13,8 @@ use crate::observe::{self, Finding, Observed, Observer};
 use crate::plan::{Cell, Questions};
 use crate::policy::Decision;
 use crate::verdict::{
-    CellResult, Environment, Outcome, RunResult, ScenarioFailure, ScenarioResult, StepResult, merge,
+    Cause, CellResult, Environment, Outcome, RunResult, ScenarioFailure, ScenarioResult, StepResult, Verdict,
+    merge,
 };
 
 /// Name of the check where reports of runs show the name of a scenario, and that of its only step.
@@ -28,6 +29,10 @@ pub struct Checked {
     enforced: RunResult,
     /// Whether the intent forbids something, so that a pass has to rest on denials.
     forbids: bool,
+    /// Whether the engine has found a policy gap that counts.
+    has_gap: bool,
+    /// Whether a connection that must be possible was not asked, because nobody reaches its destination.
+    lacks_required: bool,
     /// The questions that were asked, in the order of the cells.
     pub questions: Vec<Question>,
     /// Destinations outside of the tenants that nobody reaches, so that nothing was asked about them.
@@ -37,17 +42,27 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// Returns the outcome. Cells of tenants that are only monitored do not matter.
+    /// Returns the outcome. Differences of tenants that are only monitored do not matter.
     pub fn outcome(&self) -> Outcome {
+        let own = self.outcome_of_packets();
+        match (self.has_gap, self.lacks_required) {
+            (true, _) => own.max(Outcome::Fail),
+            (false, true) => own.max(Outcome::Inconclusive),
+            (false, false) => own,
+        }
+    }
+
+    fn outcome_of_packets(&self) -> Outcome {
         let counts = self.enforced.counts();
         if self.enforced.scenarios.iter().any(|check| check.failure.is_some()) {
             return self.enforced.outcome(&self.enforced.proof()).max(Outcome::Inconclusive);
         }
+        let is_known = self.enforced.environment.unmodelled.iter().all(|kind| kind.is_accepted);
+        let is_bad = counts.leaks + counts.blocked + counts.gaps + counts.flaky + counts.inconclusive > 0;
         // If nothing is forbidden, and the policies deny nothing, there is no denial to prove.
         let is_open = !self.forbids && counts.denials == 0;
-        let is_known = self.enforced.environment.unmodelled.iter().all(|kind| kind.is_accepted);
-        match is_open && is_known && !self.run.interrupted {
-            true => counts.outcome(None),
+        match is_open && is_known && !is_bad && !self.run.interrupted && !self.questions.is_empty() {
+            true => Outcome::Pass,
             false => self.enforced.outcome(&self.enforced.proof()),
         }
     }
@@ -100,6 +115,7 @@ pub async fn check<B: Backend>(
     let is_interrupted = asked.is_none();
     let mut asked = asked.unwrap_or_default();
     let (questions, silent) = (std::mem::take(&mut asked.questions), std::mem::take(&mut asked.silent));
+    let lacks_required = asked.lacks_required;
     let scenario = asked.into_scenario(settings.repeat, start.elapsed());
     let matrix = Matrix::new(&questions, scenario.steps.first());
     let result = |scenario: ScenarioResult| RunResult {
@@ -114,8 +130,11 @@ pub async fn check<B: Backend>(
         took: start.elapsed(),
     };
     let enforced = result(only_enforced(scenario.clone(), &questions));
-    let forbids = questions.iter().any(|question| question.wanted() == Some(Decision::Deny));
-    Checked { run: result(scenario), enforced, forbids, questions, silent, matrix }
+    let counts = |question: &&Question| !question.monitored && question.is_enforced();
+    let mut counting = questions.iter().filter(counts);
+    let forbids = counting.any(|question| question.wanted() == Some(Decision::Deny));
+    let has_gap = plan.gaps.iter().any(|gap| !gap.monitored);
+    Checked { run: result(scenario), enforced, forbids, has_gap, lacks_required, questions, silent, matrix }
 }
 
 /// What the questions have shown.
@@ -125,6 +144,8 @@ struct Asked {
     questions: Vec<Question>,
     /// Destinations that nobody reaches, so that nothing was asked about them.
     silent: BTreeSet<String>,
+    /// Whether one of them must be reached.
+    lacks_required: bool,
     /// The answers of each repetition.
     repetitions: Vec<StepResult>,
     failure: Option<Error>,
@@ -149,6 +170,8 @@ async fn ask(
     }
     let without: HashSet<Cell> = observer.find_references(&all).await.into_iter().collect();
     asked.silent = without.iter().map(destination).collect();
+    let mut left = plan.questions.iter().filter(|question| without.contains(&question.cell));
+    asked.lacks_required = left.any(|it| it.wanted() == Some(Decision::Allow) && it.is_enforced());
     asked.questions =
         plan.questions.iter().filter(|question| !without.contains(&question.cell)).cloned().collect();
     cells.extend(asked.questions.iter().map(|question| question.cell.clone()));
@@ -162,6 +185,14 @@ async fn ask(
     progress(Progress::Finishing);
     // What was changed meanwhile is what the packets followed.
     asked.failure = observer.check_intact().await.err();
+    if let Some(failure) = &asked.failure {
+        // Packets may have followed policies that are not those of the snapshot.
+        for cell in asked.repetitions.iter_mut().flat_map(|step| &mut step.cells) {
+            if matches!(cell.verdict, Verdict::Leak | Verdict::Blocked | Verdict::Flaky) {
+                cell.verdict = Verdict::Inconclusive(Cause::ProbeError(failure.to_string()));
+            }
+        }
+    }
     let mut states: Vec<_> = asked.repetitions.iter_mut().map(|step| step.cells.as_mut_slice()).collect();
     observer.look_back(&mut states).await;
     asked.timeout = observer.calibrated;
@@ -232,11 +263,15 @@ impl Asked {
     }
 }
 
-/// Removes the cells of tenants that are only monitored.
+/// Removes what does not matter because tenants are only monitored: all cells between such tenants, and the wishes of such
+/// tenants.
 fn only_enforced(mut scenario: ScenarioResult, questions: &[Question]) -> ScenarioResult {
     for step in &mut scenario.steps {
+        for (cell, question) in step.cells.iter_mut().zip(questions) {
+            cell.intended = cell.intended.filter(|_| question.is_enforced());
+        }
         let mut questions = questions.iter();
-        step.cells.retain(|_| questions.next().is_none_or(Question::is_enforced));
+        step.cells.retain(|_| questions.next().is_none_or(|question| !question.monitored));
     }
     scenario
 }

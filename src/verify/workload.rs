@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::question::{Question, tenants_of};
+use super::question::{Question, are_monitored, tenants_of};
 use crate::plan::Cell;
 use crate::policy::{Cluster, IpFamily, Pod, Protocol, Service};
 use crate::tenants::{Intent, Party, Tenancy, Wish};
@@ -49,6 +49,10 @@ pub(super) fn questions(
                 intent: Some(intent.clone()),
                 from: tenants_of(tenancy, from),
                 to: owners(namespace),
+                monitored: {
+                    let to = Pod { namespace: namespace.clone(), ..Pod::default() };
+                    are_monitored(tenancy, &[from, &to])
+                },
             }));
         }
     }

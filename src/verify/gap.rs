@@ -1,0 +1,247 @@
+//! Policy gaps of all connections: where the policies allow what the owners forbid, or deny what they require. Found by the
+//! engine alone, over all pods, addresses and ports. No packet is sent, so nothing limits what is compared.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::question::tenants_of;
+use crate::policy::{
+    Cluster, Connections, Decision, Engine, Group, IpFamily, LabelSelector, Labels, Namespace, Pod, Port,
+    PortRange, Protocol, Reach,
+};
+use crate::snapshot::Identity;
+use crate::tenants::{Intent, Mode, Party, Target, Tenancy, Wish};
+
+/// Connections between two ends that the policies decide otherwise than their owners want.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gap {
+    /// A pod that may send, or an address outside the cluster.
+    pub from: String,
+    /// A pod or an address that may receive.
+    pub to: String,
+    /// Tenants of the source.
+    pub from_tenants: Vec<String>,
+    /// Tenants of the destination.
+    pub to_tenants: Vec<String>,
+    /// The ports, such as `TCP 80,443`.
+    pub ports: String,
+    /// What is wanted.
+    pub wanted: Decision,
+    /// What says so.
+    pub why: String,
+    /// Whether it does not change the exit code, because its tenants are only monitored.
+    pub monitored: bool,
+    /// Count of pairs of ends of which the same is true, besides this one.
+    pub more: usize,
+}
+
+/// Name of the namespace of an imaginary pod that belongs to no tenant.
+const STRANGER: &str = "a-namespace-of-no-tenant";
+
+/// Addresses that stand for ranges that contain them. They are reserved for documentation, so that nobody has them.
+const UNUSED: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
+
+/// An end of connections: pods that policies and intent treat alike, or addresses.
+struct End {
+    name: String,
+    group: Group,
+    tenants: Vec<String>,
+    kind: Kind,
+}
+
+enum Kind {
+    Pod(Pod),
+    Address(IpAddr),
+}
+
+impl End {
+    fn party(&self) -> Party<'_> {
+        match &self.kind {
+            Kind::Pod(pod) => Party::of_pod(pod),
+            Kind::Address(address) => Party::Address(*address),
+        }
+    }
+}
+
+/// Returns the policy gaps of a cluster.
+pub(super) fn gaps(cluster: &Cluster, tenancy: &Tenancy) -> Vec<Gap> {
+    let mut cluster = cluster.clone();
+    cluster.namespaces.push(Namespace::new(STRANGER, Labels::new()));
+    cluster.pods.push(Pod { namespace: STRANGER.to_owned(), name: "any-pod".to_owned(), ..Pod::default() });
+    let engine = Engine::new(cluster);
+    let mut reach = engine.reach();
+    let pods = pods(&engine, &reach, tenancy);
+    let addresses = addresses(&engine, &reach, &tenancy.targets());
+    let named: Vec<(Protocol, PortRange)> = named_ports(tenancy);
+    let mut found = Found::default();
+    for from in &pods {
+        for to in pods.iter().chain(&addresses) {
+            found.compare(from, to, tenancy, &mut reach, &named);
+        }
+    }
+    for from in &addresses {
+        for to in &pods {
+            found.compare(from, to, tenancy, &mut reach, &named);
+        }
+    }
+    found.gaps.into_values().collect()
+}
+
+/// The gaps, by what tells them apart for a reader.
+#[derive(Default)]
+struct Found {
+    gaps: BTreeMap<(Vec<String>, Vec<String>, String, bool), Gap>,
+}
+
+impl Found {
+    fn compare(
+        &mut self,
+        from: &End,
+        to: &End,
+        tenancy: &Tenancy,
+        reach: &mut Reach<'_>,
+        named: &[(Protocol, PortRange)],
+    ) {
+        let id = reach.between(&[from.group], &[to.group]);
+        let connections = reach.connections(id);
+        let (allowed, undefined) = (connections.allowed.clone(), connections.undefined.clone());
+        let mut wrong: BTreeMap<(bool, String, bool), Vec<(Protocol, PortRange)>> = BTreeMap::new();
+        for (protocol, range) in segments(&[&allowed, &undefined], named) {
+            let intent = tenancy.intent(from.party(), to.party(), range.first(), protocol);
+            let Some(Intent { wish, why, mode, .. }) = intent else { continue };
+            let is_allowed = allowed.contains(protocol, range.first());
+            let is_denied = !is_allowed && !undefined.contains(protocol, range.first());
+            let is_wrong = match wish {
+                Wish::Forbidden => is_allowed,
+                Wish::Required => is_denied,
+                Wish::Permitted => false,
+            };
+            if is_wrong {
+                let key = (is_allowed, why, mode == Mode::Monitor);
+                wrong.entry(key).or_default().push((protocol, range));
+            }
+        }
+        for ((is_open, why, monitored), ranges) in wrong {
+            let ports: Connections = ranges.into_iter().collect();
+            let key = (from.tenants.clone(), to.tenants.clone(), format!("{why} {ports}"), is_open);
+            let gap = || Gap {
+                from: from.name.clone(),
+                to: to.name.clone(),
+                from_tenants: from.tenants.clone(),
+                to_tenants: to.tenants.clone(),
+                ports: ports.to_string(),
+                wanted: if is_open { Decision::Deny } else { Decision::Allow },
+                why: why.clone(),
+                monitored,
+                more: 0,
+            };
+            self.gaps.entry(key).and_modify(|gap| gap.more += 1).or_insert_with(gap);
+        }
+    }
+}
+
+/// Returns one pod for each group of the engine, namespace and set of selectors of the intent.
+fn pods(engine: &Engine, reach: &Reach<'_>, tenancy: &Tenancy) -> Vec<End> {
+    let selectors: Vec<&LabelSelector> = tenancy.pod_selectors().collect();
+    let mut seen = BTreeSet::new();
+    let mut ids: HashMap<Group, usize> = HashMap::new();
+    let mut ends = Vec::new();
+    for (id, pod) in engine.pods().filter(|(_, pod)| !pod.ended && !pod.host_network) {
+        let Some(group) = reach.pod(id) else { continue };
+        let next = ids.len();
+        let number = *ids.entry(group).or_insert(next);
+        let matched: Vec<bool> = selectors.iter().map(|selector| selector.matches(&pod.labels)).collect();
+        if seen.insert((pod.namespace.clone(), number, matched)) {
+            let (name, tenants) = (Identity::of_pod(pod).to_string(), tenants_of(tenancy, pod));
+            ends.push(End { name, group, tenants, kind: Kind::Pod(pod.clone()) });
+        }
+    }
+    ends
+}
+
+/// Returns an address for each part of the address space that policies treat alike, and for each part of the targets.
+fn addresses(engine: &Engine, reach: &Reach<'_>, targets: &[Target]) -> Vec<End> {
+    let has_family = |family: IpFamily| {
+        let pods = || engine.pods().map(|(_, pod)| pod).filter(|pod| !pod.host_network);
+        match pods().any(|pod| !pod.addresses.is_empty()) {
+            true => pods().any(|pod| pod.address(family).is_some()),
+            false => family == IpFamily::V4,
+        }
+    };
+    let nets: Vec<&IpNet> = targets.iter().flat_map(|target| &target.addresses).collect();
+    let mut ends = Vec::new();
+    for (group, range) in reach.external().into_iter().filter(|(_, range)| has_family(range.family())) {
+        let in_range = |address: &IpAddr| {
+            IpFamily::of(*address) == range.family() && *address >= range.first() && *address <= range.last()
+        };
+        let unused = UNUSED.into_iter().find(in_range);
+        let mut chosen: BTreeSet<IpAddr> = [unused.unwrap_or_else(|| range.first())].into();
+        // A part of a target that lies in this part of the address space.
+        let overlapping = nets.iter().filter(|net| range.overlaps(net));
+        chosen.extend(overlapping.map(|net| net.network().max(range.first())));
+        for address in chosen {
+            ends.push(End {
+                name: format!("address {address} ({range})"),
+                group,
+                tenants: Vec::new(),
+                kind: Kind::Address(address),
+            });
+        }
+    }
+    ends
+}
+
+/// Returns the ports at which the intent may change its mind.
+fn named_ports(tenancy: &Tenancy) -> Vec<(Protocol, PortRange)> {
+    let of_targets = tenancy.targets().into_iter().flat_map(|target| target.ports);
+    let of_nodes =
+        tenancy.node_ports().into_iter().map(|(protocol, port)| (protocol, PortRange::single(port)));
+    let api =
+        [443, 6443].into_iter().filter_map(Port::new).map(|port| (Protocol::Tcp, PortRange::single(port)));
+    let named = tenancy.ports().into_iter().chain(of_targets).chain(of_nodes).chain(api);
+    named.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Splits the ports of each protocol where one of these sets, or a named port, begins or ends.
+fn segments(sets: &[&Connections], named: &[(Protocol, PortRange)]) -> Vec<(Protocol, PortRange)> {
+    let mut segments = Vec::new();
+    for protocol in Protocol::ALL {
+        let of_sets = sets.iter().flat_map(|set| set.ports(protocol));
+        let of_names = named.iter().filter(|(of, _)| *of == protocol).map(|(_, range)| *range);
+        let mut begins = BTreeSet::from([Port::MIN]);
+        for range in of_sets.chain(of_names) {
+            begins.insert(range.first());
+            begins.extend(range.last().checked_add(1));
+        }
+        let ends = begins.iter().skip(1).map(|next| Port::new(next.get() - 1)).chain([Some(Port::MAX)]);
+        for (first, last) in begins.iter().zip(ends) {
+            segments
+                .extend(last.and_then(|last| PortRange::new(*first, last)).map(|range| (protocol, range)));
+        }
+    }
+    segments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_split_where_anything_changes() {
+        let port = |number| Port::new(number).unwrap();
+        let allowed: Connections =
+            [(Protocol::Tcp, PortRange::new(port(80), port(90)).unwrap())].into_iter().collect();
+        let named = [(Protocol::Tcp, PortRange::single(port(85)))];
+        let tcp: Vec<String> = segments(&[&allowed], &named)
+            .into_iter()
+            .filter(|(protocol, _)| *protocol == Protocol::Tcp)
+            .map(|(_, range)| range.to_string())
+            .collect();
+        assert_eq!(tcp, ["1-79", "80-84", "85", "86-90", "91-65535"]);
+    }
+}

@@ -1,0 +1,69 @@
+//! What a check does not ask, and why.
+
+use std::collections::BTreeSet;
+
+use super::class::RUN;
+use super::plan::Options;
+use crate::policy::{Cluster, Pod};
+use crate::snapshot::Identity;
+use crate::tenants::Tenancy;
+
+/// Label that all probe pods have, with netproof's own value.
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// Greatest count of names in a note.
+const MOST: usize = 5;
+
+/// Returns what is not asked about the tenants of a cluster.
+pub(super) fn notes(cluster: &Cluster, tenancy: &Tenancy, options: &Options) -> Vec<String> {
+    let own: BTreeSet<&String> = tenancy.tenants().iter().flat_map(|tenant| &tenant.namespaces).collect();
+    let pods = || cluster.pods.iter().filter(|pod| own.contains(&pod.namespace) && !pod.ended);
+    let mut notes = Vec::new();
+    let mut add = |pods: Vec<&Pod>, why: &str| {
+        if !pods.is_empty() {
+            notes.push(format!("{}: {why}", names(&pods)));
+        }
+    };
+    add(pods().filter(|pod| pod.host_network).collect(), "hostNetwork, so no NetworkPolicy applies to them");
+    add(
+        pods().filter(|pod| !pod.host_ports.is_empty()).collect(),
+        "their hostPorts are open at their nodes' addresses, and are not asked about",
+    );
+    add(
+        pods().filter(|pod| pod.node.is_none()).collect(),
+        "they have no node yet, so nothing stands for them",
+    );
+    add(
+        pods().filter(|pod| pod.node.as_ref().is_some_and(|node| options.unusable.contains(node))).collect(),
+        "no probe pod can run on their nodes, so nothing stands for them",
+    );
+    add(
+        pods().filter(|pod| pod.labels.contains_key(RUN)).collect(),
+        "they have the label netproof.dev/run, as probe pods of other checks, and nothing stands for them",
+    );
+    let keys: BTreeSet<String> = cluster
+        .pod_selectors()
+        .iter()
+        .chain(tenancy.pod_selectors())
+        .flat_map(|selector| selector.requirements().map(|requirement| requirement.key().clone()))
+        .collect();
+    if keys.contains(MANAGED_BY) {
+        notes.push(format!(
+            "what depends on the label {MANAGED_BY}, which a selector reads: probe pods have their own value"
+        ));
+    }
+    let services = cluster.services.iter().filter(|service| own.contains(&service.namespace)).count();
+    if services > 0 && !options.to_workloads {
+        notes.push(format!("{services} Services: their addresses are asked about only with --to-workloads"));
+    }
+    notes
+}
+
+fn names(pods: &[&Pod]) -> String {
+    let shown: Vec<String> = pods.iter().take(MOST).map(|pod| Identity::of_pod(pod).to_string()).collect();
+    let more = match pods.len().saturating_sub(MOST) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{} pods ({}{more})", pods.len(), shown.join(", "))
+}
