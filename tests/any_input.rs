@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use netproof::source::{Document, Key, Location, Node, Text, Value};
+use netproof::tenants::{Tenants, aks, first_file};
 use netproof::{generate, profile, scenario, snapshot};
 use proptest::prelude::*;
 
-/// Reads a text as manifests, as a scenario and as a profile. Returns whether one of them was valid.
+/// Reads a text as manifests, as a scenario, as a profile and as a tenants file. Returns whether one of them was valid.
 fn read(content: String) -> bool {
     let text = Text { name: Arc::from("any"), content };
+    let _ = aks(&text);
     let (own, manifests) = (text.documents(), text.manifests());
     let documents = [own, manifests].into_iter().filter_map(Result::ok).collect::<Vec<_>>().concat();
     let understood = documents.iter().map(read_document).collect::<Vec<_>>();
@@ -22,10 +24,12 @@ fn read_document(document: &Document) -> bool {
         let mut matrix =
             netproof::expect::Matrix::new(&engine, &snapshot, netproof::expect::Granularity::Workloads);
         matrix.rows(|_| Ok::<_, ()>(())).unwrap();
+        let _ = first_file(&snapshot.cluster, None);
     });
     let scenario = scenario::from_document(document).and_then(|scenario| scenario::check_coverage(&scenario));
     let profile = profile::from_document(document);
-    manifests.is_ok() || scenario.is_ok() || profile.is_ok()
+    let tenants = Tenants::from_document(document);
+    manifests.is_ok() || scenario.is_ok() || profile.is_ok() || tenants.is_ok()
 }
 
 fn any_node() -> impl Strategy<Value = Node> {
@@ -154,4 +158,22 @@ deviations:
         valid += usize::from(profile::from_document(&document).is_ok());
     }
     assert!((100..1_900).contains(&valid), "{valid} of 2,000 profiles are valid");
+}
+
+#[test]
+fn tenants_files_with_random_changes() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/tenants/guide");
+    let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}.yaml")).unwrap();
+    let manifests = Text { name: Arc::from("any"), content: read("manifests") }.manifests().unwrap();
+    let cluster = snapshot::Snapshot::read(&manifests, None).unwrap().cluster;
+    let tenants = document(read("tenants"));
+    let mut rng = Rng::with_seed(1);
+    let mut valid = 0;
+    for mut document in std::iter::repeat_n(tenants, 2_000) {
+        for _ in 0..rng.usize(0..3) {
+            mutate(&mut rng, &mut document.node);
+        }
+        valid += usize::from(Tenants::from_document(&document).is_ok_and(|it| it.resolve(&cluster).is_ok()));
+    }
+    assert!((100..1_900).contains(&valid), "{valid} of 2,000 tenants files are valid");
 }

@@ -22,7 +22,6 @@ impl Example {
         Self { tenants: read("tenants.yaml"), manifests: read("manifests.yaml") }
     }
 
-
     #[track_caller]
     fn with_tenants(self, from: &str, to: &str) -> Self {
         assert!(self.tenants.contains(from), "{from}");

@@ -80,11 +80,11 @@ struct InitArgs {
 #[derive(Debug, Args)]
 struct ImportArgs {
     #[command(subcommand)]
-    from: From,
+    from: Origin,
 }
 
 #[derive(Debug, Subcommand)]
-enum From {
+enum Origin {
     Aks(AksArgs),
 }
 
@@ -125,7 +125,7 @@ pub(super) fn tenants(args: &TenantsArgs) -> anyhow::Result<ExitCode> {
         Action::Init(args) => {
             first_file(&cluster(&args.manifests, args.namespace.as_deref())?, args.tenant_label.as_deref())?
         }
-        Action::Import(ImportArgs { from: From::Aks(args) }) => aks(&one(&args.file)?)?,
+        Action::Import(ImportArgs { from: Origin::Aks(args) }) => aks(&one(&args.file)?)?,
     };
     output::result(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -18,7 +18,7 @@ use super::{Format, block_on, output, value};
 use crate::backend::cluster::Live;
 use crate::backend::lab::{self, Entered, Lab};
 use crate::deviation::Fault;
-use crate::document::VerifyDocument;
+use crate::document::{VerifyDocument, VerifyPlanDocument};
 use crate::observe;
 use crate::snapshot::Snapshot;
 use crate::tenants::{Tenancy, Tenants, well_known_key};
@@ -69,6 +69,10 @@ pub(super) struct VerifyArgs {
     #[arg(long)]
     through_nodes: bool,
 
+    /// Print what would be asked, the probe pods, and the rights that they need. Changes nothing
+    #[arg(long)]
+    dry_run: bool,
+
     /// What to print
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -96,6 +100,7 @@ Examples:
   netproof verify                                          tenants by a well-known label of namespaces
   netproof verify --tenants tenants.yaml deploy/           manifests, in the lab
   netproof verify --tenant-label team deploy/              without a file: one tenant for each value of the label
+  netproof verify --tenants tenants.yaml --dry-run         what it would do
   netproof verify --tenants tenants.yaml --fault ignore-udp deploy/    would a leak be noticed?
   netproof verify --tenants tenants.yaml -o json deploy/   for a machine to read";
 
@@ -121,6 +126,9 @@ fn in_lab(args: &VerifyArgs, everything: bool) -> anyhow::Result<ExitCode> {
     let tenancy = args.tenancy(&snapshot)?;
     let plan = Plan::new(&snapshot, &tenancy, args.plan())?;
     let environment = args.environment(&snapshot, Environment { name: args.lab(), ..Environment::default() });
+    if args.dry_run {
+        return args.show_plan(&plan, &tenancy, environment.warnings, None, everything);
+    }
     let settings = args.timing.settings(&observe::Settings::lab())?;
     block_on(async {
         let interruption = Interruption::listen()?;
@@ -139,6 +147,9 @@ async fn on_cluster(args: &VerifyArgs, everything: bool) -> anyhow::Result<ExitC
         _ = interrupted.wait_for(|interrupted| *interrupted) => anyhow::bail!("interrupted before anything was made"),
     };
     let Opened { mut live, plan, tenancy, environment } = opened;
+    if args.dry_run {
+        return args.show_plan(&plan, &tenancy, environment.warnings, Some(live.rights()), everything);
+    }
     let checked = check(&plan, &settings, &mut live, environment, interruption.requested()).await;
     let result = args.conclude(&VerifyDocument::new(&plan, &tenancy, &checked), everything);
     Printing::start(result).await.clean_up(live, &interruption).await
@@ -241,6 +252,22 @@ impl VerifyArgs {
         let notes = snapshot.notes();
         let warnings = [&notes, &environment.warnings, &snapshot.warnings, &snapshot.other.warnings, &unused];
         Environment { warnings: warnings.map(Vec::as_slice).concat(), unmodelled, ..environment }
+    }
+
+    fn show_plan(
+        &self,
+        plan: &Plan,
+        tenancy: &Tenancy,
+        warnings: Vec<String>,
+        rights: Option<[String; 2]>,
+        everything: bool,
+    ) -> anyhow::Result<ExitCode> {
+        let document = VerifyPlanDocument::new(plan, tenancy, warnings, rights);
+        output::result(&match self.output {
+            Format::Table => report::verify_plan(&document, everything),
+            Format::Json => report::json(&document)?,
+        })?;
+        Ok(ExitCode::SUCCESS)
     }
 
     fn conclude(&self, document: &VerifyDocument, everything: bool) -> anyhow::Result<Conclusion> {

@@ -486,7 +486,11 @@ spec:
             failure::<Vec<Own>>("- name: a\n- name: 80\n"),
             "2:9: [1].name: expected a string, found the number `80`: quote it"
         );
-        assert_eq!(failure::<Own>("nam: a\n"), "1:1: unknown field `nam`, expected `name` or `count`");
+        assert_eq!(
+            failure::<Own>("nam: a\n"),
+            "1:1: unknown field `nam`, expected `name` or `count`; did you mean name?"
+        );
+        assert_eq!(failure::<Own>("x: a\n"), "1:1: unknown field `x`, expected `name` or `count`");
         assert_eq!(failure::<Own>("count: 1\n"), "1:1: missing field `name`");
         assert_eq!(
             failure::<Own>("name: a\ncount: 65536\n"),

@@ -47,10 +47,10 @@ impl Tenancy {
         let asked = (port, protocol);
         match (from, to) {
             (Party::Pod { namespace, labels, node }, to) => {
-                self.from_pod(&self.pod(namespace, labels, node), to, asked)
+                self.sent_by_pod(&self.pod(namespace, labels, node), to, asked)
             }
             (Party::Address(address), Party::Pod { namespace, labels, node }) => {
-                self.from_address(address, &self.pod(namespace, labels, node), asked)
+                self.sent_by_address(address, &self.pod(namespace, labels, node), asked)
             }
             (Party::Address(address), Party::Service { namespace, name }) => {
                 let backends = self.facts.backends(&Identity::new(namespace, name), port, protocol);
@@ -72,7 +72,7 @@ impl Tenancy {
         PodEnd { namespace, labels, node, owners: self.owners.get(namespace).unwrap_or(&NO_OWNERS) }
     }
 
-    fn from_pod(&self, from: &PodEnd<'_>, to: Party<'_>, (port, protocol): At) -> Option<Intent> {
+    fn sent_by_pod(&self, from: &PodEnd<'_>, to: Party<'_>, (port, protocol): At) -> Option<Intent> {
         match to {
             Party::Pod { namespace, labels, node } => {
                 self.between_pods(from, &self.pod(namespace, labels, node), (port, protocol))
@@ -123,7 +123,7 @@ impl Tenancy {
         shared.or_else(|| self.by_access(Some(from), Some(to)))
     }
 
-    fn from_address(&self, address: IpAddr, to: &PodEnd<'_>, asked: At) -> Option<Intent> {
+    fn sent_by_address(&self, address: IpAddr, to: &PodEnd<'_>, asked: At) -> Option<Intent> {
         match self.scope {
             Scope::BetweenTenants => return None,
             Scope::Everything if self.facts.node_of(address).is_some() => return None,
@@ -156,8 +156,10 @@ impl Tenancy {
         protocol: Protocol,
     ) -> Option<Intent> {
         combined(backends.into_iter().map(|backend| match backend {
-            Backend::Pod(pod, port) => self.from_pod(from, Party::of_pod(pod), (port, protocol)),
-            Backend::Address(address, port) => self.from_pod(from, Party::Address(address), (port, protocol)),
+            Backend::Pod(pod, port) => self.sent_by_pod(from, Party::of_pod(pod), (port, protocol)),
+            Backend::Address(address, port) => {
+                self.sent_by_pod(from, Party::Address(address), (port, protocol))
+            }
         }))
     }
 

@@ -53,7 +53,7 @@ impl Tenants {
         source::expect_kind(document, API_VERSION, KIND)?;
         let reader = Reader { name: Arc::clone(&document.name) };
         let file: TenantsFile = reader.decode(&document.node)?;
-        reader.tenants(file)
+        reader.tenants(&file)
     }
 }
 
@@ -72,7 +72,7 @@ impl Reader {
         decode(node).map_err(|error| self.error(error.at(), error.to_string()).because(error))
     }
 
-    fn tenants(&self, file: TenantsFile) -> Result<Tenants, Error> {
+    fn tenants(&self, file: &TenantsFile) -> Result<Tenants, Error> {
         if file.tenants.value.is_empty() {
             return Err(self.error(file.tenants.at, "tenants: at least one is needed"));
         }
@@ -111,10 +111,10 @@ impl Reader {
     }
 
     fn tenant(&self, file: &TenantFile) -> Result<TenantSpec, Error> {
-        let own = |field: &Option<Located<String>>, default| match field {
+        let own = |written: &Option<Located<String>>, field, default| match written {
             None => Ok(Located { value: default, at: file.name.at }),
             Some(name) => self
-                .one_of(&Access::ALL, Access::name, name, "mode of access")
+                .one_of(&Access::ALL, Access::name, name, field)
                 .map(|value| Located { value, at: name.at }),
         };
         let namespaces = match &file.namespaces {
@@ -149,8 +149,8 @@ impl Reader {
             namespaces,
             selector: self.selector(file.namespace_selector.as_ref(), "namespaceSelector")?,
             // The defaults of AKS Managed Namespaces.
-            ingress: own(&file.ingress, Access::AllowSameNamespace)?,
-            egress: own(&file.egress, Access::AllowAll)?,
+            ingress: own(&file.ingress, "ingress", Access::AllowSameNamespace)?,
+            egress: own(&file.egress, "egress", Access::AllowAll)?,
             mode: mode.transpose()?.unwrap_or_default(),
         })
     }
@@ -364,20 +364,20 @@ impl Reader {
         .map(PortSet)
     }
 
-    /// Finds a value by its name.
+    /// Finds a value by its name. `field` is where the name is written.
     fn one_of<T: Copy>(
         &self,
         values: &[T],
         name_of: impl Fn(T) -> &'static str,
         name: &Located<String>,
-        what: &str,
+        field: &str,
     ) -> Result<T, Error> {
         let found = values.iter().copied().find(|value| name_of(*value) == name.value);
         found.ok_or_else(|| {
             let names: Vec<_> = values.iter().copied().map(name_of).collect();
             let meant = misspelt(&name.value, names.iter().copied());
             let message = format!(
-                "{} is not a {what}: write one of {}{}",
+                "{field}: {} is none of {}{}",
                 quote(&name.value),
                 names.join(", "),
                 did_you_mean(meant.as_slice())

@@ -211,7 +211,8 @@ impl Tenancy {
     }
 
     /// Returns the addresses outside the cluster about which something is said, and those that are forbidden without
-    /// being named. Targets on nodes are not included: see [`Self::node_ports`].
+    /// being named. Targets on nodes are not included: see [`Self::node_ports`]. Nor is the API server: the Service
+    /// `default/kubernetes` stands for it.
     pub fn targets(&self) -> Vec<Target> {
         let name = |index: &usize| self.tenants.get(*index).map(|tenant| tenant.name.clone());
         let names = |tenants: &TenantSet| tenants.iter().filter_map(name).collect();

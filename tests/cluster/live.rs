@@ -13,7 +13,7 @@ use netproof::snapshot::Identity;
 use netproof::world::{Deployed, EndpointName, World};
 use serde_json::Value;
 
-use super::access::Applied;
+use super::access::{Applied, kubeconfig_of};
 use super::{Cluster, install_agent, wait_for};
 use crate::agent::{binary, built};
 use crate::support::{User, file, folder, run};
@@ -284,6 +284,69 @@ fn workloads_notice_nothing_of_their_twins() {
     cluster.check_clean();
 }
 
+/// Drops packets to the port of the startup probe on the way out of a node, until the value is dropped.
+struct Unreachable(&'static str);
+
+impl Unreachable {
+    fn at(node: &'static str) -> Self {
+        Self::change("-I", node);
+        Self(node)
+    }
+
+    fn change(how: &str, node: &str) {
+        let rule = ["OUTPUT", "-p", "tcp", "--dport", "15118", "-j", "DROP"];
+        let first = ["netns", "exec", node, "iptables", how];
+        assert!(Command::new("ip").args(first).args(rule).status().unwrap().success());
+    }
+}
+
+impl Drop for Unreachable {
+    fn drop(&mut self) {
+        Self::change("-D", self.0);
+    }
+}
+
+/// A denial is no evidence if the twin's own network may not work.
+#[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
+fn a_twin_that_its_kubelet_does_not_reach_is_not_used() {
+    let Some(cluster) = Cluster::with_nodes() else { return };
+    install_beside_test();
+    let workloads = Workloads::start(&cluster);
+    let _unreachable = Unreachable::at("np-node2");
+    let message = block_on(async {
+        let settings = Settings { pod_timeout: Duration::from_secs(8), ..cluster.settings() };
+        let mut live = Live::open(settings, &[]).await.unwrap();
+        let message = live.deploy(&workloads.world()).await.unwrap_err().to_string();
+        live.finish().await.unwrap();
+        message
+    });
+    assert!(message.contains("it was not ready after 8 s: Unhealthy: Startup probe failed"), "{message}");
+    assert_eq!(cluster.of_checks("shop"), "");
+    cluster.check_clean();
+}
+
+/// The kubelet reaches the pods of its node, whatever policies say.
+#[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
+fn twins_start_where_everything_is_denied() {
+    let Some(cluster) = Cluster::with_enforcer() else { return };
+    install_beside_test();
+    let workloads = Workloads::start(&cluster);
+    let deny =
+        "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: deny, namespace: shop},
+        spec: {podSelector: {}, policyTypes: [Ingress, Egress]}}";
+    cluster.kubectl(&["apply", "--validate=false", "-f", &file("deny.yaml", deny)]);
+    let world = workloads.world();
+    block_on(async {
+        let mut live = Live::open(cluster.settings(), &[]).await.unwrap();
+        live.deploy(&world).await.unwrap();
+        live.check_intact(&world).await.unwrap();
+        live.finish().await.unwrap();
+    });
+    cluster.check_clean();
+}
+
 /// Set for the process that another test kills.
 const KILLED: &str = "NETPROOF_TEST_KILLED";
 
@@ -472,5 +535,62 @@ fn what_others_change_during_a_check_is_told() {
         }
         live.finish().await.unwrap();
     });
+    cluster.check_clean();
+}
+
+/// A user with rights in one namespace of a tenant, and in one that was prepared for canaries.
+#[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
+fn the_rights_of_deploy_are_enough_for_a_check() {
+    let cluster = Cluster::named();
+    install_beside_test();
+    // Its namespace is removed last.
+    let _account = Applied::deploy(&cluster, ["account"]);
+    let _verify = Applied::deploy(&cluster, ["verify"]);
+    let workloads = Workloads::start(&cluster);
+    let world = workloads.world();
+    let kubeconfig = kubeconfig_of(&cluster, "netproof-verify");
+    let settings = || Settings {
+        target: Target { kubeconfig: Some(folder().join(&kubeconfig)), context: None },
+        prepared_namespaces: vec!["netproof-canaries".to_owned()],
+        ..cluster.settings()
+    };
+    let scope = ["shop".to_owned()];
+    let before = cluster.foreign_objects();
+    let message = block_on(async {
+        let mut live = Live::open(settings(), &[]).await.unwrap();
+        live.deploy(&world).await.unwrap_err().to_string()
+    });
+    let asked = "add these rules to a Role of theirs in namespace shop:\n- apiGroups: [\"\"]\n  resources: [namespaces]\n";
+    assert!(message.contains(asked) && message.contains("resources: [pods/portforward]"), "{message}");
+    assert_eq!(cluster.foreign_objects(), before);
+    let account = "--serviceaccount=netproof:netproof-verify";
+    let role = "--clusterrole=netproof-verify-tenant";
+    cluster.kubectl(&["create", "rolebinding", "netproof-verify", "-n", "shop", role, account]);
+    let before = cluster.foreign_objects();
+    block_on(async {
+        let mut live = Live::open(settings(), &scope).await.unwrap();
+        live.deploy(&world).await.unwrap();
+        live.check_intact(&world).await.unwrap();
+        assert_eq!(live.canaries().len(), 4);
+        live.finish().await.unwrap();
+    });
+    let without_versions = |objects: BTreeSet<String>| -> BTreeSet<String> {
+        // The check borrows this namespace, and gives it back with the labels that it had.
+        let is_borrowed =
+            |object: &str| object.starts_with("Namespace ") && object.contains("netproof-canaries");
+        objects.into_iter().filter(|object| !is_borrowed(object)).collect()
+    };
+    assert_eq!(without_versions(cluster.foreign_objects()), without_versions(before));
+    // The same user can remove what a killed check left.
+    block_on(async {
+        let mut live = Live::open(Settings { keep: true, ..settings() }, &scope).await.unwrap();
+        live.deploy(&world).await.unwrap();
+        let command = live.cleanup_command();
+        live.finish().await.unwrap();
+        assert!(cluster.of_checks("shop").contains("pod/"));
+        run(User::Root, command.split(' ').skip(1)).exits(0);
+    });
+    assert_eq!(cluster.of_checks("shop") + &cluster.of_checks("netproof-canaries"), "");
     cluster.check_clean();
 }

@@ -37,7 +37,7 @@ const EVENTS: Rule = rule("", "events", &["list"]);
 const CONFIG_MAPS: Rule = rule("", "configmaps", &["create"]);
 const CONFIG_MAPS_IN_PREPARED: Rule = rule("", "configmaps", &["create", "delete", "list"]);
 const ENDPOINTS: Rule = rule("discovery.k8s.io", "endpointslices", &["list"]);
-const CONFIG_MAPS_OF_TENANTS: Rule = rule("", "configmaps", &["create", "delete", "get"]);
+const CONFIG_MAPS_OF_TENANTS: Rule = rule("", "configmaps", &["create", "delete", "get", "list"]);
 const POLICIES: Rule = rule("networking.k8s.io", "networkpolicies", &["create", "delete", "list", "update"]);
 
 /// Permissions of a run that creates its own namespaces.
@@ -83,8 +83,8 @@ const IN_CANARIES: [Rule; 6] = [
     PODS,
     EVENTS,
     CONFIG_MAPS_IN_PREPARED,
-    rule("", "services", &["list"]),
-    rule("networking.k8s.io", "networkpolicies", &["list"]),
+    rule("", "services", &["delete", "list"]),
+    rule("networking.k8s.io", "networkpolicies", &["delete", "list"]),
 ];
 
 /// Permissions of a check in each namespace that gets probe pods.
@@ -188,12 +188,12 @@ pub(super) async fn check_tenants(
     if rules.is_empty() {
         return Ok(());
     }
-    let asked = namespaces
-        .iter()
-        .map(async |namespace| Ok::<_, Error>((*namespace, missing(client, Some(namespace), &rules).await?)));
     let mut by_rules: Vec<(Missing, Vec<&str>)> = Vec::new();
-    for (namespace, missing) in bounded(asked).await?.into_iter().filter(|(_, rules)| !rules.is_empty()) {
+    // One namespace after the other, because each needs more than 20 requests at once.
+    for namespace in namespaces {
+        let missing = missing(client, Some(namespace), &rules).await?;
         match by_rules.iter_mut().find(|(known, _)| *known == missing) {
+            _ if missing.is_empty() => {}
             Some((_, namespaces)) => namespaces.push(namespace),
             None => by_rules.push((missing, vec![namespace])),
         }
@@ -280,14 +280,26 @@ async fn is_allowed(
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
+/// Returns the rules of a check of a live cluster, as YAML: those of a ClusterRole, and those of a Role in each namespace
+/// that gets probe pods. `has_all` is whether the check may list objects in all namespaces.
+pub(super) fn rights_of_check(settings: &Settings, has_all: bool) -> [String; 2] {
+    let control = control(settings);
+    let everywhere = EVERYWHERE.into_iter().filter(|_| has_all);
+    let canaries = CANARIES.into_iter().chain([control]).filter(|_| settings.prepared_namespaces.is_empty());
+    let of_cluster: Vec<Rule> = [NODES].into_iter().chain(everywhere).chain(canaries).collect();
+    let in_tenants: Vec<Rule> = IN_TENANTS.into_iter().chain([control]).collect();
+    [of_cluster, in_tenants].map(|rules| rules.iter().map(|rule| as_yaml(rule, rule.verbs)).collect())
+}
+
+fn as_yaml(rule: &Rule, verbs: &[&str]) -> String {
+    let group = if rule.group.is_empty() { "\"\"" } else { rule.group };
+    let verbs = verbs.join(", ");
+    format!("- apiGroups: [{group}]\n  resources: [{}]\n  verbs: [{verbs}]\n", rule.resource)
+}
+
 /// Returns the rules to add, as YAML. Without namespaces, they are needed in the whole cluster.
 fn say_missing(namespaces: &[&str], missing: &[(Rule, Vec<&str>)]) -> String {
-    let quoted = |words: &[&str]| format!("[{}]", words.join(", "));
-    let rules = missing.iter().map(|(rule, verbs)| {
-        let group = if rule.group.is_empty() { "\"\"" } else { rule.group };
-        format!("- apiGroups: [{group}]\n  resources: [{}]\n  verbs: {}\n", rule.resource, quoted(verbs))
-    });
-    let rules: String = rules.collect();
+    let rules: String = missing.iter().map(|(rule, verbs)| as_yaml(rule, verbs)).collect();
     let role = match namespaces {
         [] => "a ClusterRole of theirs".to_owned(),
         [namespace] => format!("a Role of theirs in namespace {namespace}"),
@@ -361,8 +373,10 @@ mod tests {
         assert_grants(role("netproof-verify"), &needed);
         let needed: Vec<Rule> = IN_TENANTS.into_iter().chain([PORT_FORWARD]).collect();
         assert_grants(role("netproof-verify-tenant"), &needed);
+        assert_covers(&needed, &CLEANUP_IN_TENANTS);
         let needed: Vec<Rule> = IN_CANARIES.into_iter().chain([PORT_FORWARD]).collect();
         assert_grants(role("netproof-canaries"), &needed);
+        assert_covers(&needed, &CLEANUP_IN_PREPARED);
     }
 
     #[test]

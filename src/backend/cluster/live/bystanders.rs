@@ -59,7 +59,7 @@ mod tests {
         Twin { pod: Identity::new("x", "web@n"), labels, node: "n", world: None }
     }
 
-    fn object<K: DeserializeOwned>(spec: Value) -> K {
+    fn object<K: DeserializeOwned>(spec: &Value) -> K {
         serde_json::from_value(json!({"metadata": {"name": "o", "namespace": "x"}, "spec": spec})).unwrap()
     }
 
@@ -67,7 +67,7 @@ mod tests {
     fn a_service_that_publishes_what_is_not_ready_may_not_select_a_twin() {
         let found = |publishes: bool, selector: Value| {
             let spec = json!({"publishNotReadyAddresses": publishes, "selector": selector});
-            publishing(&[object(spec)], &[twin()])
+            publishing(&[object(&spec)], &[twin()])
         };
         let refused = found(true, json!({"app": "web"}));
         assert!(
@@ -84,7 +84,7 @@ mod tests {
         let found = |limit: Value, app: &str| {
             let mut spec = limit;
             spec["selector"] = json!({"matchLabels": {"app": app}});
-            stopped_budgets(&[object(spec)], &[twin()]).len()
+            stopped_budgets(&[object(&spec)], &[twin()]).len()
         };
         assert_eq!(found(json!({"maxUnavailable": 1}), "web"), 1);
         assert_eq!(found(json!({"minAvailable": "50%"}), "web"), 1);

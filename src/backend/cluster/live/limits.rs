@@ -123,19 +123,19 @@ mod tests {
 
     use super::*;
 
-    fn range(limits: Value) -> LimitRange {
+    fn range(limits: &Value) -> LimitRange {
         let range = json!({"metadata": {"name": "l", "namespace": "x"}, "spec": {"limits": limits}});
         serde_json::from_value(range).unwrap()
     }
 
-    fn found(limits: Value) -> Vec<String> {
+    fn found(limits: &Value) -> Vec<String> {
         let ranges = [range(limits)];
         refusals(&Needs::new(&Resources::default(), &ranges), &ranges)
     }
 
     #[test]
     fn what_a_limit_range_refuses_is_told_with_numbers() {
-        let refused = found(json!([
+        let refused = found(&json!([
             {"type": "Container", "min": {"cpu": "100m"}, "max": {"cpu": "200m", "memory": "1Gi"}},
             {"type": "Pod", "maxLimitRequestRatio": {"memory": "2"}},
             {"type": "Container", "min": {"ephemeral-storage": "1Mi"}},
@@ -154,8 +154,8 @@ mod tests {
         let defaults = json!([{"type": "Container", "default": {"cpu": "8", "ephemeral-storage": "2Mi"},
             "defaultRequest": {"ephemeral-storage": "1Mi"}, "min": {"ephemeral-storage": "1Mi"},
             "max": {"ephemeral-storage": "2Mi"}}]);
-        assert_eq!(found(defaults.clone()), [""; 0]);
-        let needs = Needs::new(&Resources::default(), &[range(defaults)]);
+        assert_eq!(found(&defaults), [""; 0]);
+        let needs = Needs::new(&Resources::default(), &[range(&defaults)]);
         assert_eq!(needs.limits["cpu"].to_string(), "500m");
         assert_eq!(needs.limits["ephemeral-storage"].to_string(), "2Mi");
         assert_eq!(needs.requests["ephemeral-storage"].to_string(), "1Mi");

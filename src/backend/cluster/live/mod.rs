@@ -59,7 +59,8 @@ pub struct Live {
     /// Labels of the twins on the cluster, by their names in the state.
     labels: BTreeMap<Identity, Labels>,
     warnings: Vec<String>,
-    is_checked: bool,
+    /// The twins that can be created.
+    checked: BTreeSet<Identity>,
     /// Whether there may be pods that no deployment knows, because a start failed or did not finish.
     is_broken: bool,
 }
@@ -122,7 +123,7 @@ impl Live {
             used: BTreeSet::new(),
             labels: BTreeMap::new(),
             warnings: Vec::new(),
-            is_checked: false,
+            checked: BTreeSet::new(),
             is_broken: false,
         }
     }
@@ -183,6 +184,12 @@ impl Live {
         self.shared.cleanup_command(&self.scope)
     }
 
+    /// Returns the permissions that the check needs, as rules in YAML: those of a ClusterRole, and those of a Role in each
+    /// namespace that gets probe pods.
+    pub fn rights(&self) -> [String; 2] {
+        access::rights_of_check(&self.shared.maker.settings, self.scope.is_empty())
+    }
+
     /// Returns whether the check may have created something.
     pub fn was_used(&self) -> bool {
         self.shared.deployments.load(Ordering::Relaxed) > 0
@@ -198,9 +205,12 @@ impl Live {
     /// # Errors
     /// If something is in the way. The message lists everything that was found.
     pub async fn preflight(&mut self, world: &World) -> Result<(), Error> {
-        if !self.is_checked {
-            self.warnings = preflight::check(&self.shared, &twins(&self.shared, world)?).await?;
-            self.is_checked = true;
+        let mut new = twins(&self.shared, world)?;
+        // Those that exist would count twice.
+        new.retain(|twin| !self.checked.contains(&twin.pod));
+        if !new.is_empty() {
+            self.warnings.extend(preflight::check(&self.shared, &new).await?);
+            self.checked.extend(new.into_iter().map(|twin| twin.pod));
         }
         Ok(())
     }

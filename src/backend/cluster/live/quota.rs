@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::backend::cluster::settings::Resources;
 
-    fn found(spec: Value, used: Value) -> String {
+    fn found(spec: &Value, used: &Value) -> String {
         let needs = Needs::new(&Resources::default(), &[]);
         let demand = Demand { pods: 4, config_maps: 2, needs, priority_class: Some("probes".to_owned()) };
         let hard = spec["hard"].clone();
@@ -159,10 +159,10 @@ mod tests {
             "count/pods": "5", "services": "0", "requests.storage": "0"}});
         let used = json!({"pods": "7", "requests.cpu": "990m", "limits.memory": "769Mi", "configmaps": "2",
             "count/pods": "1"});
-        insta::assert_snapshot!(found(hard.clone(), used), @"ResourceQuota x/q has no room for 4 probe pods: configmaps: 2 needed, 2 used, 3 allowed; limits.memory: 256Mi needed, 769Mi used, 1Gi allowed; pods: 4 needed, 7 used, 10 allowed; requests.cpu: 20m needed, 990m used, 1 allowed: raise it, or need less with --pod-requests and --pod-limits");
+        insta::assert_snapshot!(found(&hard, &used), @"ResourceQuota x/q has no room for 4 probe pods: configmaps: 2 needed, 2 used, 3 allowed; limits.memory: 256Mi needed, 769Mi used, 1Gi allowed; pods: 4 needed, 7 used, 10 allowed; requests.cpu: 20m needed, 990m used, 1 allowed: raise it, or need less with --pod-requests and --pod-limits");
         let just = json!({"pods": "6", "requests.cpu": "980m", "limits.memory": "768Mi", "configmaps": "1",
             "count/pods": "1"});
-        assert_eq!(found(hard, just), "");
+        assert_eq!(found(&hard, &just), "");
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
             ("NotBestEffort", true),
             ("CrossNamespacePodAffinity", false),
         ] {
-            let found = found(scoped(scope), json!({}));
+            let found = found(&scoped(scope), &json!({}));
             assert_eq!(found.contains("pods: 4 needed"), counts, "{scope}");
             assert!(!found.contains("configmaps"), "a scope is about pods: {found}");
         }
@@ -183,8 +183,8 @@ mod tests {
             let requirement = json!({"scopeName": "PriorityClass", "operator": operator, "values": [class]});
             json!({"hard": {"pods": "0"}, "scopeSelector": {"matchExpressions": [requirement]}})
         };
-        assert_ne!(found(selector("In", "probes"), json!({})), "");
-        assert_eq!(found(selector("In", "high"), json!({})), "");
-        assert_ne!(found(selector("NotIn", "high"), json!({})), "");
+        assert_ne!(found(&selector("In", "probes"), &json!({})), "");
+        assert_eq!(found(&selector("In", "high"), &json!({})), "");
+        assert_ne!(found(&selector("NotIn", "high"), &json!({})), "");
     }
 }
