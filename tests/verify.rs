@@ -284,6 +284,8 @@ fn what_cannot_be_checked_is_refused() {
     assert!(lab.contains("name files or folders"), "{lab}");
     let both = netproof(&["verify", "--backend", "cluster", "verify/x.yaml"], &[]).refusal();
     assert!(both.contains("manifests are for the lab"), "{both}");
+    let context = guide().verify("context", &["--context", "staging"]).refusal();
+    assert!(context.contains("--context is for a cluster, and manifests are for the lab"), "{context}");
     let fault = netproof(&["verify", "--fault", "ignore-udp"], &[]).refusal();
     assert!(fault.contains("--fault is for the lab"), "{fault}");
     let nothing =
