@@ -275,6 +275,18 @@ fn a_namespace_that_several_tenants_own_is_named() {
     assert!(text.contains("co-owned: "), "{text}");
 }
 
+/// A label of a policy that is nearly that of a pod is probably why a connection is closed.
+#[test]
+fn a_misspelt_selector_of_a_policy_is_named() {
+    let misspelt = guide().with_in("tenant-a-prod", "{k8s-app: kube-dns}", "{k8s-app: kube-dnss}");
+    let hint = "warning: NetworkPolicy tenant-a-prod/allow-same-namespace-and-dns: spec.egress[1].to[0] selects no pod \
+                (k8s-app=kube-dnss); did you mean k8s-app=kube-dns?";
+    let finished = misspelt.verify("misspelt", &[]).exits(1);
+    assert!(finished.stdout.contains(hint), "{}", finished.stdout);
+    let finished = misspelt.verify("misspelt", &["-o", "json"]).exits(1);
+    assert!(finished.stderr.contains(hint), "{}", finished.stderr);
+}
+
 #[test]
 fn what_cannot_be_checked_is_refused() {
     let no_file =

@@ -19,6 +19,7 @@ use crate::backend::cluster::Live;
 use crate::backend::lab::{self, Entered, Lab};
 use crate::deviation::Fault;
 use crate::document::{VerifyDocument, VerifyPlanDocument};
+use crate::expect::misspelt;
 use crate::observe;
 use crate::snapshot::Snapshot;
 use crate::tenants::{Tenancy, Tenants, well_known_key};
@@ -259,7 +260,9 @@ impl VerifyArgs {
         let unmodelled = self.accept.mark(&snapshot.other.unmodelled);
         let unused = self.accept.unused(&unmodelled);
         let notes = snapshot.notes();
-        let warnings = [&notes, &environment.warnings, &snapshot.warnings, &snapshot.other.warnings, &unused];
+        let misspelt = misspelt(&snapshot.cluster);
+        let Snapshot { warnings, other, .. } = snapshot;
+        let warnings = [&notes, &environment.warnings, warnings, &other.warnings, &misspelt, &unused];
         Environment { warnings: warnings.map(Vec::as_slice).concat(), unmodelled, ..environment }
     }
 
@@ -285,7 +288,10 @@ impl VerifyArgs {
         }
         let text = match self.output {
             Format::Table => report::verify(document, everything),
-            Format::Json => report::json(document)?,
+            Format::Json => {
+                output::warnings(&document.run.warnings, &document.run.unmodelled);
+                report::json(document)?
+            }
         };
         Ok(Conclusion { text, code: document.exit_code })
     }
