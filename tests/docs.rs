@@ -1,8 +1,8 @@
 //! Every command in the documentation works: all of them are parsed, and those in plain `sh` blocks are run.
 //!
-//! The lines of a block that begins with ```` ```sh ```` run in a copy of docs/examples/, whose folder tenants/ is a copy of
-//! examples/tenants/. The exit code of a line is 0, or N if the line has the comment `# exit code N`. Blocks `sh cluster`
-//! need a cluster, and blocks `sh slow` need too much time: their commands are only parsed.
+//! The lines of a block that begins with ```` ```sh ```` run in a copy of docs/examples/. The exit code of a line is 0, or N
+//! if the line has the comment `# exit code N`. Blocks `sh cluster` need a cluster, and blocks `sh slow` need too much time:
+//! their commands are only parsed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -77,7 +77,6 @@ fn every_command_of_the_documentation_is_one() {
 fn the_commands_of_the_documentation_end_as_it_says() {
     let examples = folder().join("docs-examples");
     copy_folder(&Path::new(ROOT).join("docs/examples"), &examples);
-    copy_folder(&Path::new(ROOT).join("examples/tenants"), &examples.join("tenants"));
     let program = Path::new(env!("CARGO_BIN_EXE_netproof")).parent().unwrap().display();
     let path = format!("{program}:{}", std::env::var("PATH").unwrap());
     let lines: Vec<Line> = pages().iter().flat_map(|page| lines(page)).filter(|line| line.is_run).collect();

@@ -30,6 +30,27 @@ fn the_leak_that_it_shows_is_found() {
     assert_eq!(words(&finished.stdout), words(shown));
 }
 
+#[test]
+fn the_answer_about_tenants_that_it_shows_is_given() {
+    let (_, after) = README.split_once("## Check the tenants of a live cluster").unwrap();
+    let (_, block) = after.split_once("```text\n").unwrap();
+    let (shown, _) = block.split_once("```").unwrap();
+
+    let tenants = include_str!("../examples/tenants/guide/tenants.yaml");
+    let manifests = include_str!("../examples/tenants/guide/manifests.yaml");
+    let manifests = manifests.replace("{k8s-app: kube-dns}", "{k8s-app: coredns}");
+    let tenants = file("tenants/guide/tenants.yaml", tenants);
+    let finished =
+        netproof(&["verify", "--tenants", &tenants], &[&file("readme-manifests.yaml", manifests)]).exits(1);
+    // How often a denial is probed depends on the load of the machine.
+    let without_proof = |text: &str| {
+        let lines: Vec<&str> =
+            text.lines().filter(|line| !line.starts_with("each denial rests on")).collect();
+        words(&lines.join("\n"))
+    };
+    assert_eq!(without_proof(&finished.stdout), without_proof(shown));
+}
+
 /// Regression: the example of the format failed, because it omitted other senders and receivers.
 #[test]
 fn the_scenario_that_the_format_shows_passes() {
@@ -41,7 +62,19 @@ fn the_scenario_that_the_format_shows_passes() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["run", "compare", "selftest", "expect", "fuzz", "image", "cleanup", "completions"] {
+    let commands = [
+        "run",
+        "verify",
+        "compare",
+        "expect",
+        "tenants",
+        "selftest",
+        "fuzz",
+        "cleanup",
+        "image",
+        "completions",
+    ];
+    for command in commands {
         let finished = netproof(&[command, "--help"], &[]).exits(0);
         assert!(finished.stdout.contains("Examples:\n  netproof "), "{command}: {}", finished.stdout);
         assert!(README.contains(&format!("netproof {command} ")), "the README shows {command}");

@@ -120,14 +120,20 @@ pub(super) struct ProbeOptions {
 /// Refuses options of this file if packets are sent in the lab.
 pub(super) fn check(command: &Command, matches: &ArgMatches) -> anyhow::Result<()> {
     let Some((name, matches)) = matches.subcommand() else { return Ok(()) };
-    let is_lab = matches
-        .try_get_one("backend")
-        .is_ok_and(|backend| backend.is_some_and(|backend: &BackendKind| *backend == BackendKind::Lab));
+    let backend = matches.try_get_one::<BackendKind>("backend").ok().flatten();
+    // Without a backend, manifests are for the lab.
+    let has_manifests = matches.try_contains_id("manifests").unwrap_or_default();
+    let is_lab = backend.map_or(has_manifests, |backend| *backend == BackendKind::Lab);
     let options = command.find_subcommand(name).into_iter().flat_map(Command::get_arguments);
     let mut options = options.filter(|option| option.get_help_heading() == Some(ON_A_CLUSTER));
     let is_given =
         |option: &&Arg| matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine);
     if let Some(option) = options.find(is_given).and_then(Arg::get_long).filter(|_| is_lab) {
+        if has_manifests {
+            anyhow::bail!(
+                "--{option} is for a cluster, and manifests are for the lab: leave out one of them"
+            );
+        }
         anyhow::bail!("--{option} is for runs on a cluster: add --backend cluster");
     }
     Ok(())

@@ -21,6 +21,7 @@ use crate::backend::cluster::Live;
 use crate::backend::lab::{self, Entered, Lab};
 use crate::deviation::Fault;
 use crate::document::{VerifyDocument, VerifyPlanDocument};
+use crate::expect::misspelt;
 use crate::observe;
 use crate::report::style::count;
 use crate::snapshot::Snapshot;
@@ -29,23 +30,25 @@ use crate::verdict::Environment;
 use crate::verify::{Options, Plan, Progress, Settings, check, place};
 use crate::{report, source};
 
-/// Check whether tenants are isolated: what the owners want, what the policies say, and what packets do
+/// Check with packets whether the tenants of a live cluster are isolated
 ///
-/// Adds probe pods to the namespaces of the tenants, beside the running pods. Each is the twin of a group of pods that
-/// the policies treat alike. The twins probe each other. Nothing that exists is changed.
+/// Compares what the owners want, what the policies of the cluster say, and what packets do. Says who is to blame: the
+/// policies or the network. Adds probe pods to the namespaces of the tenants, beside the running pods, and removes them
+/// at the end. Each is the twin of a group of pods that the policies treat alike. The twins probe each other. Nothing
+/// that exists is changed.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct VerifyArgs {
-    /// Manifests of the cluster that the lab plays: files, folders, or - for standard input
+    /// Manifests, to check their tenants in the lab instead of on a cluster: files, folders, or - for standard input
     #[arg(value_name = "PATH")]
     manifests: Vec<PathBuf>,
 
-    /// The tenants, and what they want of each other
+    /// The tenants file: who the tenants are, and who may reach whom. netproof tenants init writes a first one
     #[arg(short, long, value_name = "FILE", conflicts_with = "tenant_label")]
     tenants: Option<PathBuf>,
 
-    /// Without a file: group namespaces by the value of this label, and ask whether the groups are isolated
-    /// [default: one that well-known tools set]
+    /// Without a tenants file: each value of this label of namespaces is a tenant, and no tenant may reach another
+    /// [default: the label of a well-known tool that a namespace has]
     #[arg(long, value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
     tenant_label: Option<String>,
 
@@ -53,7 +56,7 @@ pub(super) struct VerifyArgs {
     #[arg(long, alias = "on", value_name = "BACKEND", value_enum)]
     backend: Option<BackendKind>,
 
-    /// Make the lab enforce policies wrongly, to see that netproof detects it
+    /// Make the lab enforce policies wrongly, to see that netproof detects it. netproof run --list-faults lists the names
     #[arg(long, value_name = "NAME")]
     fault: Option<Fault>,
 
@@ -62,13 +65,13 @@ pub(super) struct VerifyArgs {
     #[arg(long, value_name = "NUMBER", value_parser = at_least_one())]
     max_probes: Option<usize>,
 
-    /// Also connect to the open TCP ports of running pods and Services. Nothing is sent over these connections, and each
-    /// port gets at most one a second
+    /// Also connect to the TCP ports that running pods and Services declare. Nothing is sent over these connections, and
+    /// each port gets at most one a second
     #[arg(long)]
     to_workloads: bool,
 
     /// Also send from, and to, the addresses of running pods: one of each group. On a cluster, privileged pods enter the
-    /// networks of these pods. Only this finds old pods whose rules are out of date
+    /// networks of these pods. Only this finds a running pod for which the network has missed a change
     #[arg(long)]
     through_nodes: bool,
 
@@ -102,14 +105,21 @@ pub(super) struct VerifyArgs {
 }
 
 const EXAMPLES: &str = "\
+Exit codes:
+  0    ISOLATED: what is forbidden is denied, and what is required is delivered
+  1    NOT ISOLATED, or BLOCKED
+  2    usage, configuration or cluster error: nothing was proved
+  3    INCONCLUSIVE: something was not measured, or too little was proved
+  130  interrupted
+
 Examples:
-  netproof verify --tenants tenants.yaml                   the cluster of the current context
-  netproof verify                                          tenants by a well-known label of namespaces
-  netproof verify --tenants tenants.yaml deploy/           manifests, in the lab
-  netproof verify --tenant-label team deploy/              without a file: one tenant for each value of the label
-  netproof verify --tenants tenants.yaml --dry-run         what it would do
-  netproof verify --tenants tenants.yaml --fault ignore-udp deploy/    would a leak be noticed?
-  netproof verify --tenants tenants.yaml -o json deploy/   for a machine to read";
+  netproof verify --tenants tenants.yaml                the cluster of the current context
+  netproof verify                                       tenants by a well-known label
+  netproof verify --tenant-label example.com/team       tenants by a label of yours
+  netproof verify --tenants tenants.yaml --dry-run      what it would do
+  netproof verify --tenants tenants.yaml manifests/     in the lab, without a cluster
+  netproof verify --tenants tenants.yaml --fault ignore-udp manifests/
+  netproof verify --tenants tenants.yaml -o json";
 
 pub(super) fn verify(args: &VerifyArgs, everything: bool) -> anyhow::Result<ExitCode> {
     match args.kind() {
@@ -296,7 +306,9 @@ impl VerifyArgs {
         let unmodelled = self.accept.mark(&snapshot.other.unmodelled);
         let unused = self.accept.unused(&unmodelled);
         let notes = snapshot.notes();
-        let warnings = [&notes, &environment.warnings, &snapshot.warnings, &snapshot.other.warnings, &unused];
+        let misspelt = misspelt(&snapshot.cluster);
+        let Snapshot { warnings, other, .. } = snapshot;
+        let warnings = [&notes, &environment.warnings, warnings, &other.warnings, &misspelt, &unused];
         Environment { warnings: warnings.map(Vec::as_slice).concat(), unmodelled, ..environment }
     }
 
@@ -322,7 +334,10 @@ impl VerifyArgs {
         }
         let text = match self.output {
             Format::Table => report::verify(document, everything),
-            Format::Json => report::json(document)?,
+            Format::Json => {
+                output::warnings(&document.run.warnings, &document.run.unmodelled);
+                report::json(document)?
+            }
         };
         Ok(Conclusion { text, code: document.exit_code })
     }
