@@ -171,7 +171,7 @@ fn result() -> FuzzResult {
 fn the_report_says_who_differs_and_what_shows_it() {
     let lab = Environment { name: "lab".to_owned(), ..Environment::default() };
     let saved = [Some("found/fuzz-7-3.yaml".into()), Some("found/fuzz-7-8.yaml".into()), None];
-    let document = FuzzDocument::new(&result(), &lab, &saved);
+    let document = FuzzDocument::new(&result(), &lab, &saved, " --fault ignore-udp");
     let text = report::fuzz(&document, true);
     let text = anstream::adapter::strip_str(&text).to_string();
     let (found, _) = text.split_once("\nSpec rules").unwrap();
@@ -183,18 +183,18 @@ fn the_report_says_who_differs_and_what_shows_it() {
       packets differ from the policy engine and from the naive evaluator (--seed 7 --cases 3: 3 cells)
         x/a → y/b 80/TCP (IPv4): engine deny, naive evaluator deny, packets connected
           a pod and its own node always reach each other
-        netproof run found/fuzz-7-3.yaml  the least that shows it, after 42 tries
+        netproof run found/fuzz-7-3.yaml --fault ignore-udp  the least that shows it, after 42 tries
       packets differ from the policy engine and from the naive evaluator (--seed 7 --cases 8: 3 cells)
         x/a → y/b 80/TCP (IPv4): engine deny, naive evaluator deny, packets connected
           a pod and its own node always reach each other
-        netproof run found/fuzz-7-8.yaml  it could perhaps be smaller: ended after 42 tries
+        netproof run found/fuzz-7-8.yaml --fault ignore-udp  it could perhaps be smaller: ended after 42 tries
       packets differ from the policy engine and from the naive evaluator (--seed 7 --cases 9: 3 cells)
         x/a → y/b 80/TCP (IPv4): engine deny, naive evaluator deny, packets connected
           a pod and its own node always reach each other
         it did not happen again in 42 tries
     ");
     let warned = Environment { warnings: vec!["beware".to_owned()], ..lab };
-    let warned = FuzzDocument::new(&result(), &warned, &saved);
+    let warned = FuzzDocument::new(&result(), &warned, &saved, "");
     assert!(report::fuzz(&warned, false).contains("warning: beware"));
     let json: Value = serde_json::from_str(&report::json(&warned).unwrap()).unwrap();
     assert_eq!(json["warnings"], serde_json::json!(["beware"]));

@@ -29,7 +29,7 @@ pub(super) struct TargetOptions {
 #[derive(Debug, Clone, Args)]
 pub(super) struct ClusterOptions {
     #[command(flatten)]
-    target: TargetOptions,
+    pub(super) target: TargetOptions,
 
     /// An image that contains the agent, as netproof image makes it [default: none. The run brings the agent in
     /// ConfigMaps, and runs it in an image that the nodes have]

@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::backend_kind::BackendKind;
+use super::cluster::ClusterOptions;
 use super::conclusion::{Conclusion, Printing};
 use super::fuzz_progress::FuzzProgress;
 use super::interruption::Interruption;
@@ -107,7 +108,7 @@ fn conclude(
         anyhow::bail!("{}", failure.message);
     }
     let saved = save(&result.found, &args.save);
-    let document = FuzzDocument::new(result, environment, &saved);
+    let document = FuzzDocument::new(result, environment, &saved, &args.place());
     let text = match args.options.output {
         Format::Table => report::fuzz(&document, everything),
         Format::Json => report::json(&document)?,
@@ -137,13 +138,6 @@ impl FuzzArgs {
             BackendKind::Lab => Ground::Lab,
             BackendKind::Cluster => Ground::Cluster,
         };
-        let place = match (self.options.backend, self.options.fault) {
-            (BackendKind::Lab, None) => String::new(),
-            (BackendKind::Lab, Some(fault)) => format!(" --fault {fault}"),
-            (BackendKind::Cluster, _) => {
-                format!(" --backend cluster{}", self.options.cluster.site.as_given())
-            }
-        };
         Limits {
             // Short enough for a user to type it again.
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..1_000_000)),
@@ -151,8 +145,21 @@ impl FuzzArgs {
             time: self.time,
             fail_fast: self.options.fail_fast,
             ground,
-            place: place + &self.options.profiles.as_given(),
+            place: self.place(),
         }
+    }
+
+    /// Returns the options with which `netproof run` sends packets to the same place, each after a space.
+    fn place(&self) -> String {
+        let place = match (self.options.backend, self.options.fault) {
+            (BackendKind::Lab, None) => String::new(),
+            (BackendKind::Lab, Some(fault)) => format!(" --fault {fault}"),
+            (BackendKind::Cluster, _) => {
+                let ClusterOptions { target, site, .. } = &self.options.cluster;
+                format!(" --backend cluster{}{}", target.target().as_options(), site.as_given())
+            }
+        };
+        place + &self.options.profiles.as_given()
     }
 }
 
@@ -203,4 +210,39 @@ fn save(found: &[Found], folder: &Path) -> Vec<Option<PathBuf>> {
         }
     };
     found.iter().map(save).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        fuzz: FuzzArgs,
+    }
+
+    /// Regression: a reproducer of another cluster than the current one was without its kubeconfig and context.
+    #[test]
+    fn a_reproducer_is_for_the_same_place() {
+        let place = |options: &[&str]| Cli::parse_from([&["fuzz"], options].concat()).fuzz.place();
+        assert_eq!(place(&[]), "");
+        assert_eq!(place(&["--fault", "ignore-udp"]), " --fault ignore-udp");
+        let options = [
+            "--backend",
+            "cluster",
+            "--kubeconfig",
+            "/a b.conf",
+            "--context",
+            "staging",
+            "--pod-label",
+            "owner=me",
+            "--profile",
+            "kube-router",
+        ];
+        let given = " --backend cluster --kubeconfig '/a b.conf' --context staging --pod-label owner=me --profile kube-router";
+        assert_eq!(place(&options), given);
+    }
 }

@@ -16,7 +16,7 @@ pub fn fuzz(run: &FuzzDocument, everything: bool) -> String {
         page.title(BAD, "Disagreements", paint(FAINT, format!("followed up: {shown}")));
     }
     for found in &run.found {
-        disagreement(found, &mut page);
+        disagreement(found, &run.place, &mut page);
     }
     spec_rules(run, &mut page);
     fields(run, &mut page);
@@ -77,7 +77,7 @@ fn verdict(run: &FuzzDocument, page: &mut Page) {
     }
 }
 
-fn disagreement(found: &Finding, page: &mut Page) {
+fn disagreement(found: &Finding, place: &str, page: &mut Page) {
     let Finding { seed, case, differs, from, to, family, probe, engine, naive, .. } = found;
     let cells = count(found.cells, "cell", "cells");
     let command = paint(FAINT, format!("(--seed {seed} --cases {case}: {cells})"));
@@ -99,7 +99,7 @@ fn disagreement(found: &Finding, page: &mut Page) {
             } else {
                 format!("it could perhaps be smaller: ended after {tries}")
             };
-            format!("netproof run {path}  {}", paint(FAINT, how))
+            format!("netproof run {path}{place}  {}", paint(FAINT, how))
         }
         (Some(text), None) => format!("it could not be saved:\n\n{text}"),
         (None, _) => paint(UNSURE, format!("it did not happen again in {tries}")),
