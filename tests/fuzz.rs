@@ -8,7 +8,8 @@ use netproof::fuzz::{CaseName, Coverage, Differs, Disagreement, Found, FuzzResul
 use netproof::plan::Cell;
 use netproof::policy::{Decision, IpFamily, Port, Protocol, Reason};
 use netproof::report;
-use netproof::scenario::{self};
+use netproof::scenario;
+use netproof::snapshot::Unmodelled;
 use netproof::source;
 use netproof::verdict::{Counts, Environment, Observation};
 use netproof::world::{Action, EndpointName, Probe};
@@ -199,7 +200,35 @@ fn the_report_says_who_differs_and_what_shows_it() {
     let json: Value = serde_json::from_str(&report::json(&warned).unwrap()).unwrap();
     assert_eq!(json["warnings"], serde_json::json!(["beware"]));
     insta::assert_snapshot!(json["found"][0], @r#"{"case":3,"cells":3,"differs":"packets","engine":"deny","family":"IPv4","file":"found/fuzz-7-3.yaml","from":"x/a","minimal":true,"naive":"deny","observed":"connected","probe":"80/TCP","reasons":["a pod and its own node always reach each other"],"seed":7,"to":"y/b","tries":42}"#);
-    assert_eq!(result().exit_code(), 1);
-    let unsure = FuzzResult { disagreeing: 0, counts: Counts { flaky: 1, ..Counts::default() }, ..result() };
-    assert_eq!(unsure.exit_code(), 3);
+}
+
+/// Regression: policies that netproof does not model, or cells that were all skipped, were a pass.
+#[test]
+fn only_what_was_compared_and_is_modelled_passes() {
+    let agreeing = |counts| FuzzResult { disagreeing: 0, found: Vec::new(), counts, ..result() };
+    let matches = Counts { matches: 20_000, ..Counts::default() };
+    let kind = |is_accepted| Unmodelled {
+        kind: "CiliumNetworkPolicy.cilium.io".to_owned(),
+        count: Some(1),
+        why: "policies of Cilium".to_owned(),
+        is_accepted,
+    };
+    let within = |unmodelled| Environment { unmodelled, ..Environment::default() };
+    for (result, environment, code) in [
+        (agreeing(matches), within(Vec::new()), 0),
+        (agreeing(matches), within(vec![kind(true)]), 0),
+        (agreeing(matches), within(vec![kind(false)]), 3),
+        (agreeing(Counts { flaky: 1, ..matches }), within(Vec::new()), 3),
+        (agreeing(Counts { skipped: 20_000, ..Counts::default() }), within(Vec::new()), 3),
+        (result(), within(vec![kind(false)]), 1),
+        (FuzzResult { interrupted: true, ..agreeing(matches) }, within(Vec::new()), 130),
+    ] {
+        let document = FuzzDocument::new(&result, &environment, &[], "");
+        let text = report::fuzz(&document, false);
+        let word = anstream::adapter::strip_str(&text).to_string();
+        assert_eq!(document.exit_code, code, "{text}");
+        assert_eq!(word.starts_with("PASS"), code == 0, "{text}");
+        let asks = text.contains("--accept-unmodelled CiliumNetworkPolicy.cilium.io accepts that");
+        assert_eq!(asks, !environment.is_modelled(), "{text}");
+    }
 }

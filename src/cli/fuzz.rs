@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
+use super::accept::AcceptOptions;
 use super::backend_kind::BackendKind;
 use super::cluster::ClusterOptions;
 use super::conclusion::{Conclusion, Printing};
@@ -52,6 +53,9 @@ pub(super) struct FuzzArgs {
     /// for its developers. With it, `--cases` is the count of scenarios
     #[arg(long, hide = true)]
     interfere: bool,
+
+    #[command(flatten)]
+    accept: AcceptOptions,
 
     #[command(flatten)]
     options: RunOptions,
@@ -165,23 +169,26 @@ impl FuzzArgs {
 
 /// Runs random cases, prints the result, and removes what the run created.
 fn carry_out(args: &FuzzArgs, limits: &Limits, everything: bool) -> anyhow::Result<ExitCode> {
-    let FuzzArgs { options, .. } = args;
+    let FuzzArgs { options, accept, .. } = args;
     block_on(async {
         let interruption = Interruption::listen()?;
         let interrupted = interruption.requested();
         match options.backend {
             BackendKind::Lab => {
-                let (settings, view) = (options.for_lab()?, FuzzProgress::new(limits.cases));
+                let (settings, environment) = (options.for_lab()?, accept.complete(options.lab(), &[]));
+                options.warn(&environment);
+                let view = FuzzProgress::new(limits.cases);
                 let new_lab = |_: &_| Lab::new(options.fault);
                 let show = |progress| view.show(progress);
                 let result = fuzz::fuzz(limits, &settings, new_lab, interrupted, show).await;
                 drop(view);
-                conclude(args, &result, &options.lab(), everything)?.print()
+                conclude(args, &result, &environment, everything)?.print()
             }
             BackendKind::Cluster => {
                 let (cluster, settings) = options.open_cluster(interrupted.clone()).await?;
-                let environment = environment(&cluster, &settings.profiles);
+                let environment = accept.complete(environment(&cluster, &settings.profiles), &[]);
                 options.warn(&environment);
+                cluster.accept(environment.accepted());
                 let view = FuzzProgress::new(limits.cases);
                 let new_backend = |scenario: &_| Ok(cluster.backend_for(scenario));
                 let show = |progress| view.show(progress);

@@ -177,8 +177,7 @@ async fn on_cluster(
     let scheduled = cluster.schedule(scenarios);
     let environment = accept.complete(environment(&cluster, &settings.profiles), scenarios);
     options.warn(&environment);
-    let accepted = environment.unmodelled.iter().filter(|kind| kind.is_accepted);
-    cluster.accept(accepted.map(|kind| kind.kind.clone()));
+    cluster.accept(environment.accepted());
     let backends = cluster.backends();
     let result = progress::with_progress(async |events| {
         runner::run(&scheduled, backends, &settings, environment, events, interrupted).await

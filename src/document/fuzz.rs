@@ -109,11 +109,12 @@ impl FuzzDocument {
             out_of_reach: reached.err().map(str::to_owned),
         });
         let failures = result.failures.iter().map(|(seed, failure)| (*seed, failure.message.clone()));
+        let outcome = result.outcome(environment);
         Self {
             api_version: ApiVersion::V1Alpha1,
             kind: FuzzKind::FuzzResult,
-            outcome: result.outcome(),
-            exit_code: result.exit_code(),
+            outcome,
+            exit_code: outcome.exit_code_unless(result.interrupted),
             backend: environment.name.clone(),
             facts: environment.facts_with_nodes(&result.judged_nodes.iter().map(String::as_str).collect()),
             warnings: environment.warnings.clone(),

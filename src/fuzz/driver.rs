@@ -20,7 +20,7 @@ use crate::generate;
 use crate::policy::Decision;
 use crate::runner::Settings;
 use crate::scenario::Scenario;
-use crate::verdict::{Counts, Outcome, ScenarioFailure};
+use crate::verdict::{Counts, Environment, Outcome, ScenarioFailure};
 
 /// Number of cases that share one lab, or one set of pods on a cluster. The next scenario has another random
 /// topology.
@@ -196,20 +196,17 @@ impl FuzzResult {
         self.failures.extend(other.failures);
     }
 
-    /// Returns the outcome of all cases.
-    pub fn outcome(&self) -> Outcome {
+    /// Returns the outcome of all cases in an environment. They pass only if packets were compared in at least one cell.
+    pub fn outcome(&self, environment: &Environment) -> Outcome {
+        let Counts { flaky, inconclusive, matches, .. } = self.counts;
+        let is_incomplete = flaky + inconclusive > 0 || matches == 0 || !self.failures.is_empty();
         if self.disagreeing > 0 {
             Outcome::Fail
-        } else if self.counts.flaky + self.counts.inconclusive > 0 || !self.failures.is_empty() {
+        } else if is_incomplete || !environment.is_modelled() {
             Outcome::Inconclusive
         } else {
             Outcome::Pass
         }
-    }
-
-    /// Returns the exit code that the cases lead to.
-    pub fn exit_code(&self) -> u8 {
-        self.outcome().exit_code_unless(self.interrupted)
     }
 
     /// Returns the failure that prevented every case from running, if there is one.

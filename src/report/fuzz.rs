@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::escape::{Plain, lines};
 use super::page::Page;
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
+use super::view;
 use crate::document::{Finding, FuzzDocument, Outcome, RuleCases};
 
 /// Returns the report. `everything` also shows the reasons of the policy engine.
@@ -43,7 +44,9 @@ fn verdict(run: &FuzzDocument, page: &mut Page) {
             ("PASS", GOOD, "engine, naive evaluator and packets agree".to_owned())
         }
         Outcome::Pass | Outcome::Inconclusive | Outcome::Skipped => {
-            ("INCONCLUSIVE", UNSURE, "no disagreement, but not everything could be measured".to_owned())
+            let is_modelled = run.unmodelled.iter().all(|kind| kind.is_accepted);
+            let why = if is_modelled { "could be measured" } else { "is modelled" };
+            ("INCONCLUSIVE", UNSURE, format!("no disagreement, but not everything {why}"))
         }
     };
     page.line(format!("{}  {}: {scope}", paint(style, word), paint(STRONG, what)));
@@ -70,7 +73,7 @@ fn verdict(run: &FuzzDocument, page: &mut Page) {
         page.line(paint(FAINT, Plain(format!("{name}: {value}"))));
     }
     for kind in &run.unmodelled {
-        page.line(paint(UNSURE, Plain(format!("not modelled: {kind}"))));
+        page.line(paint(UNSURE, Plain(view::unmodelled(kind))));
     }
     for warning in &run.warnings {
         page.line(paint(UNSURE, Plain(format!("warning: {warning}"))));
