@@ -152,19 +152,18 @@ async fn run_one<B: Backend>(
 }
 
 fn digest(seed: u64, value: &Value, scenario: Scenario, ran: Recorded) -> (FuzzResult, Vec<Suspect>) {
-    let Recorded { result, states } = ran;
+    let Recorded { result, attempts } = ran;
     let judged_nodes = result.judged_nodes().into_iter().map(str::to_owned).collect();
     let mut digest = FuzzResult { counts: result.counts(), judged_nodes, ..FuzzResult::default() };
     let mut suspects = Vec::new();
-    let states = states.iter().zip(states.iter().skip(1));
-    for (at, ((step, result), (before, after))) in
-        scenario.steps.into_iter().zip(&result.steps).zip(states).enumerate()
-    {
+    for (at, step) in scenario.steps.into_iter().enumerate() {
+        let ran: Vec<_> = attempts.iter().filter_map(|attempt| attempt.step(at)).collect();
+        let Some(last) = ran.last() else { break };
         digest.cases += 1;
-        let (before, world) = (before.clone(), after.clone());
+        let (before, world) = (last.before.clone(), last.after.clone());
         let case = Case { before, actions: step.actions, world, probes: scenario.probes.clone() };
         digest.coverage.add(at, value, &case);
-        let disagreements = compare(&case.world, &result.cells);
+        let disagreements: Vec<_> = ran.iter().flat_map(compare).collect();
         if let Some(disagreement) = disagreements.first().cloned() {
             digest.disagreeing += 1;
             let (case, cells) = (CaseName { seed, number: at + 1 }, disagreements.len());
