@@ -23,6 +23,8 @@ const START: Duration = Duration::from_secs(60);
 /// Everything that runs have on a cluster.
 pub struct Leftovers {
     client: Client,
+    /// The prepared namespaces to look in.
+    prepared: Vec<String>,
     runs: Vec<LeftRun>,
 }
 
@@ -90,7 +92,7 @@ impl Leftovers {
         let client = connect::connect(target).await?.client;
         access::check_cleanup(&client, prepared).await?;
         let runs = find(&client, prepared).await?;
-        Ok(Self { client, runs })
+        Ok(Self { client, prepared: prepared.to_vec(), runs })
     }
 
     /// Returns the runs, sorted by their ids.
@@ -104,23 +106,36 @@ impl Leftovers {
     /// # Errors
     /// If the cluster cannot be reached, denies a request, or takes too long.
     pub async fn remove(&self, runs: &[&LeftRun]) -> Result<Vec<String>, Error> {
-        let mut removed = Vec::new();
-        for run in runs {
-            // Only the labels of its namespaces say that there was such a run, so the policies are deleted first.
-            let selector = format!("{RUN}={}", run.id);
-            removed.extend(cluster_policies::delete_all(&self.client, &selector).await?);
-        }
-        let created: Vec<String> = runs.iter().flat_map(|run| run.namespaces.clone()).collect();
-        cleanup::delete_and_wait(&self.client, &created).await?;
-        removed.extend(created);
-        for run in runs {
-            for name in &run.prepared {
-                prepared::release_one(&self.client, name, &run.id, true).await?;
-                removed.push(name.clone());
-            }
-        }
-        Ok(removed)
+        let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
+        remove(&self.client, &self.prepared, &ids).await
     }
+}
+
+/// Removes everything that the runs with these ids have in the named prepared namespaces, or in the whole cluster if none
+/// are named. Returns what was removed.
+pub(super) async fn remove(client: &Client, prepared: &[String], ids: &[&str]) -> Result<Vec<String>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    // A namespace that was listed before may belong to another run by now, and a run in progress may have more of them.
+    let mut runs = find(client, prepared).await?;
+    runs.retain(|run| ids.contains(&run.id.as_str()));
+    let mut removed = Vec::new();
+    for run in &runs {
+        // Only the labels of its namespaces say that there was such a run, so the policies are deleted first.
+        let selector = format!("{RUN}={}", run.id);
+        removed.extend(cluster_policies::delete_all(client, &selector).await?);
+    }
+    let created: Vec<String> = runs.iter().flat_map(|run| run.namespaces.clone()).collect();
+    cleanup::delete_and_wait(client, &created).await?;
+    removed.extend(created);
+    for run in &runs {
+        for name in &run.prepared {
+            prepared::release_one(client, name, &run.id, true).await?;
+            removed.push(name.clone());
+        }
+    }
+    Ok(removed)
 }
 
 /// Finds what runs have in the named prepared namespaces, or in the whole cluster if none are named.

@@ -1,12 +1,13 @@
 //! Tests of what is found of runs.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Method;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::leftovers::{LeftRun, find};
+use super::super::leftovers::{LeftRun, find, remove};
 use super::{client, list, status};
 
 /// Returns the metadata of an object that a run created this many seconds ago, and changed this many seconds ago.
@@ -86,4 +87,33 @@ async fn named_namespaces_are_the_only_ones_that_count() {
     let runs = find(&client, &["netproof-01", "netproof-02"].map(str::to_owned)).await.unwrap();
     let found: Vec<_> = runs.iter().map(|run| (run.id.as_str(), &run.prepared, run.live_pods)).collect();
     assert_eq!(found, [("r", &vec!["netproof-01".to_owned()], 1)]);
+}
+
+/// Regression: it removed the namespaces that were listed before the user answered. One of them is another run's by now.
+#[tokio::test]
+async fn what_is_removed_is_listed_again() {
+    let deleted = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&deleted);
+    let client = client(move |method: &Method, path| match (method, path) {
+        (&Method::GET, "/api/v1/namespaces") if noted.lock().unwrap().is_empty() => list(&[
+            object("netproof-1-x", "old", 900, 900),
+            object("netproof-1-y", "old", 9, 9),
+            object("netproof-2-x", "new", 9, 9),
+        ]),
+        (&Method::GET, "/api/v1/namespaces") => list(&[object("netproof-2-x", "new", 9, 9)]),
+        (&Method::DELETE, path) if path.ends_with("/pods") => list(&[]),
+        (&Method::DELETE, path) => {
+            noted.lock().unwrap().push(path.to_owned());
+            (200, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
+        }
+        (&Method::GET, "/api/v1/pods" | "/apis/networking.k8s.io/v1/networkpolicies") => list(&[]),
+        _ => status(404, "not found"),
+    });
+    let mut removed = remove(&client, &[], &["old"]).await.unwrap();
+    removed.sort();
+    assert_eq!(removed, ["netproof-1-x", "netproof-1-y"]);
+    let mut deleted = deleted.lock().unwrap().clone();
+    deleted.sort();
+    assert_eq!(deleted, ["/api/v1/namespaces/netproof-1-x", "/api/v1/namespaces/netproof-1-y"]);
+    assert_eq!(remove(&client, &[], &["gone"]).await.unwrap(), [""; 0]);
 }
