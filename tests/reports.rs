@@ -429,6 +429,21 @@ fn the_table_names_every_capability_that_a_scenario_lacks() {
     assert!(shown.contains("lacks sctp, ipv6"), "{shown}");
 }
 
+/// Regression: CI showed a run as if there was nothing to warn of.
+#[test]
+fn warnings_are_skipped_test_cases() {
+    let mut result = run(vec![ScenarioResult { warnings: vec!["pod x/a was lost".to_owned()], ..good() }]);
+    let name = result.scenarios[0].name.clone();
+    result.environment.warnings.push("the cluster has <webhooks>".to_owned());
+    let report = junit(&result);
+    let (_, suite) = report.split_once("<testsuite name=\"warnings\"").unwrap();
+    assert_eq!(suite.matches("<skipped type=\"warning\"").count(), 2, "{report}");
+    for warning in [format!("{name}: pod x/a was lost"), "the cluster has &lt;webhooks&gt;".to_owned()] {
+        assert!(suite.contains(&format!("<testcase name=\"{warning}\"")), "{report}");
+    }
+    assert!(!junit(&run(vec![good()])).contains("warnings"));
+}
+
 /// A JUnit file alone shows that the run did not pass.
 #[test]
 fn what_is_wrong_with_the_whole_run_is_a_test_case_that_fails() {
