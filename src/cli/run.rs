@@ -108,7 +108,12 @@ pub(super) fn run(args: &RunArgs, everything: bool) -> anyhow::Result<ExitCode> 
     if let Some(code) = args.options.enter()? {
         return Ok(ExitCode::from(code));
     }
-    let scenarios = vec![args.select.scenarios()?; args.repeat].concat();
+    let scenarios = args.select.scenarios()?;
+    // Another shard may have the scenarios that need it.
+    if !args.select.is_shard() {
+        args.options.check_required(&scenarios)?;
+    }
+    let scenarios = vec![scenarios; args.repeat].concat();
     // Opens the file before the run, because an hour later is too late to report that this is not possible.
     let junit = args.report.as_deref().map(create).transpose()?;
     let baseline = args.baseline.read()?;

@@ -49,6 +49,11 @@ pub(super) struct SelectOptions {
 const SELECTION: &str = "Selection";
 
 impl SelectOptions {
+    /// Returns whether only a part of the selected scenarios is run.
+    pub(super) fn is_shard(&self) -> bool {
+        self.shard.is_some()
+    }
+
     /// Reads the scenarios, checks them, and selects at least one.
     pub(super) fn scenarios(&self) -> anyhow::Result<Vec<Scenario>> {
         let selection = Selection {
