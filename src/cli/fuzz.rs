@@ -62,6 +62,14 @@ pub(super) struct FuzzArgs {
 }
 
 const EXAMPLES: &str = "\
+Exit codes:
+  0    engine, naive evaluator and packets agree
+  1    they do not agree
+  2    usage, configuration or cluster error: nothing was compared
+  3    some cells or scenarios could not be measured, or there are objects that netproof does not
+       model (--accept-unmodelled accepts them)
+  130  interrupted
+
 Examples:
   netproof fuzz                            200 random cases in the lab
   netproof fuzz --time 10m                 as many as fit

@@ -14,7 +14,7 @@ use super::conclusion::{Conclusion, Printing, complain};
 use super::interruption::Interruption;
 use super::run_options::{RunOptions, at_least_one, environment};
 use super::select::SelectOptions;
-use super::{Format, block_on, output, profile, progress};
+use super::{EXIT_CODES, Format, block_on, output, profile, progress};
 use crate::backend::lab::Lab;
 use crate::deviation::Fault;
 use crate::document::{Profile, RunDocument, ScenarioListDocument};
@@ -28,7 +28,7 @@ use crate::{report, runner};
 /// behind. With --backend cluster, the same scenarios run on a Kubernetes cluster, in new namespaces that
 /// are removed at the end.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{EXIT_CODES}\n\n{EXAMPLES}"))]
 pub(super) struct RunArgs {
     #[command(flatten)]
     select: SelectOptions,
