@@ -5,6 +5,7 @@ mod access;
 mod agents;
 mod cleanup;
 mod faults;
+mod fuzz;
 mod live;
 mod lost;
 mod restrictions;
@@ -73,7 +74,11 @@ impl Cluster {
     }
 
     fn arguments<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
-        let mut all = vec!["run", "--backend", "cluster", "--context", &self.context];
+        self.arguments_of("run", arguments)
+    }
+
+    fn arguments_of<'a>(&'a self, command: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
+        let mut all = vec![command, "--backend", "cluster", "--context", &self.context];
         if let Some(kubeconfig) = &self.kubeconfig {
             all.extend(["--kubeconfig", kubeconfig]);
         }
@@ -86,8 +91,12 @@ impl Cluster {
     }
 
     fn start(&self, arguments: &[&str]) -> Child {
+        self.start_command("run", arguments)
+    }
+
+    fn start_command(&self, name: &str, arguments: &[&str]) -> Child {
         let mut command = command(User::Root);
-        command.args(self.arguments(arguments)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(self.arguments_of(name, arguments)).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
     }
 

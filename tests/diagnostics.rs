@@ -32,6 +32,28 @@ fn twice_verbose_shows_scenarios_steps_and_rounds_and_thrice_also_requests() {
     assert!(finished.stderr.contains("request{") && finished.stderr.contains("/v1/probe"), "{finished:?}");
 }
 
+/// Regression: a library reported each failed request as an error, also if netproof repeated it.
+#[test]
+fn a_failed_request_is_an_error_once() {
+    let kubeconfig = "apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1', insecure-skip-tls-verify: true}}]
+contexts: [{name: c, context: {cluster: c, user: u}}]
+users: [{name: u, user: {token: t}}]
+current-context: c
+";
+    let kubeconfig = file("unreachable.conf", kubeconfig);
+    let on_cluster = ["--backend", "cluster", "--kubeconfig", &kubeconfig];
+    let finished = run(&on_cluster, &[]).exits(2);
+    let lines: Vec<&str> = finished.stderr.lines().collect();
+    assert!(
+        matches!(lines[..], [line] if line.starts_with("error: cannot reach the API server")),
+        "{lines:?}"
+    );
+    let finished = run(&[&on_cluster[..], &["-vv"]].concat(), &[]).exits(2);
+    assert!(finished.stderr.contains("kube_client"), "{}", finished.stderr);
+}
+
 #[test]
 fn diagnostics_are_json_on_request_and_leave_the_result_alone() {
     let variables = [("NETPROOF_LOG", "netproof::runner=debug"), ("NETPROOF_LOG_FORMAT", "json")];

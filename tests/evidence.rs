@@ -65,8 +65,23 @@ fn what_must_not_be_skipped_is_a_failure() {
         return;
     }
     let content = scenario(REQUIRES_SCTP, BOTH);
-    run_with("required", &content, &["--require", "ipv6,sctp"]).exits(1);
-    run_with("required", &content, &["--require", "ipv6"]).exits(0);
+    run_with("required", &content, &["--require", "ipv4,sctp"]).exits(1);
+    run_with("required", &content, &["--require", "ipv4"]).exits(0);
+}
+
+/// Regression: such a run passed without a word, whether or not the capability was there.
+#[test]
+fn what_nothing_needs_cannot_be_required() {
+    let content = scenario("", "80/TCP");
+    for capability in ["sctp", "ipv6"] {
+        let message = run_with("unneeded", &content, &["--require", capability]).refusal();
+        assert!(
+            message.contains(&format!("--require {capability}: no scenario of this run needs it")),
+            "{message}"
+        );
+        // Another shard may need it.
+        run_with("unneeded", &content, &["--require", capability, "--shard", "1/1"]).exits(0);
+    }
 }
 
 /// A policy that never selects a pod is probably a mistake if its label is similar to that of a pod.

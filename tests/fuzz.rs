@@ -8,7 +8,8 @@ use netproof::fuzz::{CaseName, Coverage, Differs, Disagreement, Found, FuzzResul
 use netproof::plan::Cell;
 use netproof::policy::{Decision, IpFamily, Port, Protocol, Reason};
 use netproof::report;
-use netproof::scenario::{self};
+use netproof::scenario;
+use netproof::snapshot::Unmodelled;
 use netproof::source;
 use netproof::verdict::{Counts, Environment, Observation};
 use netproof::world::{Action, EndpointName, Probe};
@@ -171,7 +172,7 @@ fn result() -> FuzzResult {
 fn the_report_says_who_differs_and_what_shows_it() {
     let lab = Environment { name: "lab".to_owned(), ..Environment::default() };
     let saved = [Some("found/fuzz-7-3.yaml".into()), Some("found/fuzz-7-8.yaml".into()), None];
-    let document = FuzzDocument::new(&result(), &lab, &saved);
+    let document = FuzzDocument::new(&result(), &lab, &saved, " --fault ignore-udp");
     let text = report::fuzz(&document, true);
     let text = anstream::adapter::strip_str(&text).to_string();
     let (found, _) = text.split_once("\nSpec rules").unwrap();
@@ -183,23 +184,51 @@ fn the_report_says_who_differs_and_what_shows_it() {
       packets differ from the policy engine and from the naive evaluator (--seed 7 --cases 3: 3 cells)
         x/a → y/b 80/TCP (IPv4): engine deny, naive evaluator deny, packets connected
           a pod and its own node always reach each other
-        netproof run found/fuzz-7-3.yaml  the least that shows it, after 42 tries
+        netproof run found/fuzz-7-3.yaml --fault ignore-udp  the least that shows it, after 42 tries
       packets differ from the policy engine and from the naive evaluator (--seed 7 --cases 8: 3 cells)
         x/a → y/b 80/TCP (IPv4): engine deny, naive evaluator deny, packets connected
           a pod and its own node always reach each other
-        netproof run found/fuzz-7-8.yaml  it could perhaps be smaller: ended after 42 tries
+        netproof run found/fuzz-7-8.yaml --fault ignore-udp  it could perhaps be smaller: ended after 42 tries
       packets differ from the policy engine and from the naive evaluator (--seed 7 --cases 9: 3 cells)
         x/a → y/b 80/TCP (IPv4): engine deny, naive evaluator deny, packets connected
           a pod and its own node always reach each other
         it did not happen again in 42 tries
     ");
     let warned = Environment { warnings: vec!["beware".to_owned()], ..lab };
-    let warned = FuzzDocument::new(&result(), &warned, &saved);
+    let warned = FuzzDocument::new(&result(), &warned, &saved, "");
     assert!(report::fuzz(&warned, false).contains("warning: beware"));
     let json: Value = serde_json::from_str(&report::json(&warned).unwrap()).unwrap();
     assert_eq!(json["warnings"], serde_json::json!(["beware"]));
     insta::assert_snapshot!(json["found"][0], @r#"{"case":3,"cells":3,"differs":"packets","engine":"deny","family":"IPv4","file":"found/fuzz-7-3.yaml","from":"x/a","minimal":true,"naive":"deny","observed":"connected","probe":"80/TCP","reasons":["a pod and its own node always reach each other"],"seed":7,"to":"y/b","tries":42}"#);
-    assert_eq!(result().exit_code(), 1);
-    let unsure = FuzzResult { disagreeing: 0, counts: Counts { flaky: 1, ..Counts::default() }, ..result() };
-    assert_eq!(unsure.exit_code(), 3);
+}
+
+/// Regression: policies that netproof does not model, or cells that were all skipped, were a pass.
+#[test]
+fn only_what_was_compared_and_is_modelled_passes() {
+    let agreeing = |counts| FuzzResult { disagreeing: 0, found: Vec::new(), counts, ..result() };
+    let matches = Counts { matches: 20_000, ..Counts::default() };
+    let kind = |is_accepted| Unmodelled {
+        kind: "CiliumNetworkPolicy.cilium.io".to_owned(),
+        count: Some(1),
+        why: "policies of Cilium".to_owned(),
+        is_accepted,
+    };
+    let within = |unmodelled| Environment { unmodelled, ..Environment::default() };
+    for (result, environment, code) in [
+        (agreeing(matches), within(Vec::new()), 0),
+        (agreeing(matches), within(vec![kind(true)]), 0),
+        (agreeing(matches), within(vec![kind(false)]), 3),
+        (agreeing(Counts { flaky: 1, ..matches }), within(Vec::new()), 3),
+        (agreeing(Counts { skipped: 20_000, ..Counts::default() }), within(Vec::new()), 3),
+        (result(), within(vec![kind(false)]), 1),
+        (FuzzResult { interrupted: true, ..agreeing(matches) }, within(Vec::new()), 130),
+    ] {
+        let document = FuzzDocument::new(&result, &environment, &[], "");
+        let text = report::fuzz(&document, false);
+        let word = anstream::adapter::strip_str(&text).to_string();
+        assert_eq!(document.exit_code, code, "{text}");
+        assert_eq!(word.starts_with("PASS"), code == 0, "{text}");
+        let asks = text.contains("--accept-unmodelled CiliumNetworkPolicy.cilium.io accepts that");
+        assert_eq!(asks, !environment.is_modelled(), "{text}");
+    }
 }

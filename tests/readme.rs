@@ -79,8 +79,9 @@ fn every_command_has_help_with_an_example() {
         assert!(finished.stdout.contains("Examples:\n  netproof "), "{command}: {}", finished.stdout);
         assert!(README.contains(&format!("netproof {command} ")), "the README shows {command}");
     }
-    let finished = netproof(&["--help"], &[]);
-    assert!(finished.stdout.contains("Exit codes:"));
+    for command in [&["--help"][..], &["run", "--help"], &["compare", "--help"], &["fuzz", "--help"]] {
+        assert!(netproof(command, &[]).stdout.contains("Exit codes:"), "{command:?}");
+    }
 }
 
 #[test]

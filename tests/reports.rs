@@ -16,9 +16,9 @@ use netproof::scenario::{Claim, Demonstrates, SpecRule};
 use netproof::snapshot::Unmodelled;
 use netproof::source::Text;
 use netproof::verdict::{
-    Cause, CellResult, Change, DeliveredUntil, Environment, Fate, Nodes, Observation, OpenConnection,
-    Repetitions, RunResult, ScenarioFailure, ScenarioResult, Settling, StepResult, TimeToSettle, Verdict,
-    merge, with_earlier,
+    Attempt, Cause, CellResult, Change, DeliveredUntil, Environment, Fate, Nodes, Observation,
+    OpenConnection, Repetitions, RunResult, ScenarioFailure, ScenarioResult, Settling, StepResult,
+    TimeToSettle, Verdict, merge, with_earlier,
 };
 use netproof::world::{Capability, EndpointName, Probe};
 
@@ -380,20 +380,25 @@ fn a_leak_of_an_earlier_attempt_stays_a_leak() {
         let steps = verdicts.iter().enumerate().map(|(i, it)| step(&i.to_string(), vec![denied(it.clone())]));
         scenario("s", steps.collect())
     };
-    let verdicts = |last: &[Verdict], earlier: &[&[Verdict]]| -> Vec<&'static str> {
-        let result = with_earlier(attempt(last), earlier.iter().map(|it| attempt(it)).collect());
+    let verdicts = |last: &[Verdict], earlier: &[(&[Verdict], Option<usize>)]| -> Vec<&'static str> {
+        let earlier =
+            earlier.iter().map(|(it, disturbed)| Attempt { result: attempt(it), disturbed: *disturbed });
+        let result = with_earlier(attempt(last), &earlier.collect::<Vec<_>>());
         result.steps.iter().map(|step| step.cells[0].verdict.name()).collect()
     };
     let unseen = || Verdict::Inconclusive(Cause::LateArrival);
     let right = [Verdict::Match, Verdict::Match];
-    assert_eq!(verdicts(&right, &[&[Verdict::Leak], &[Verdict::Match]]), ["leak", "match"]);
-    assert_eq!(verdicts(&right, &[&[unseen()]]), ["match", "match"]);
-    assert_eq!(verdicts(&right, &[&[Verdict::Match, Verdict::Leak]]), ["match", "leak"]);
+    let leaks_first = [(&[Verdict::Leak][..], Some(0)), (&[Verdict::Match], Some(0))];
+    assert_eq!(verdicts(&right, &leaks_first), ["leak", "match"]);
+    assert_eq!(verdicts(&right, &[(&[unseen()], Some(0))]), ["match", "match"]);
+    assert_eq!(verdicts(&right, &[(&[Verdict::Match, Verdict::Leak], Some(1))]), ["match", "leak"]);
     // The loss disturbs only the step in which it happens.
-    assert_eq!(verdicts(&right, &[&[Verdict::Blocked]]), ["match", "match"]);
-    assert_eq!(verdicts(&right, &[&[Verdict::Blocked, unseen()]]), ["flaky", "match"]);
-    assert_eq!(verdicts(&right, &[&[Verdict::Flaky, Verdict::Match]]), ["flaky", "match"]);
-    assert_eq!(verdicts(&right[..1], &[&[Verdict::Match, unseen()]]), ["match", "inconclusive"]);
+    assert_eq!(verdicts(&right, &[(&[Verdict::Blocked], Some(0))]), ["match", "match"]);
+    assert_eq!(verdicts(&right, &[(&[Verdict::Blocked, unseen()], Some(1))]), ["flaky", "match"]);
+    assert_eq!(verdicts(&right, &[(&[Verdict::Flaky, Verdict::Match], Some(1))]), ["flaky", "match"]);
+    // Regression: a loss between steps disturbs none, and the last step before it did not count.
+    assert_eq!(verdicts(&right, &[(&[Verdict::Blocked], None)]), ["flaky", "match"]);
+    assert_eq!(verdicts(&right[..1], &[(&[Verdict::Match, unseen()], Some(1))]), ["match", "inconclusive"]);
 }
 
 /// A race that a profile excuses occurs only in some repetitions.
@@ -422,6 +427,21 @@ fn the_table_names_every_capability_that_a_scenario_lacks() {
     let both = [Capability::Sctp, Capability::Ipv6];
     let shown = terminal(&run(vec![good(), lacking(&both)]), false);
     assert!(shown.contains("lacks sctp, ipv6"), "{shown}");
+}
+
+/// Regression: CI showed a run as if there was nothing to warn of.
+#[test]
+fn warnings_are_skipped_test_cases() {
+    let mut result = run(vec![ScenarioResult { warnings: vec!["pod x/a was lost".to_owned()], ..good() }]);
+    let name = result.scenarios[0].name.clone();
+    result.environment.warnings.push("the cluster has <webhooks>".to_owned());
+    let report = junit(&result);
+    let (_, suite) = report.split_once("<testsuite name=\"warnings\"").unwrap();
+    assert_eq!(suite.matches("<skipped type=\"warning\"").count(), 2, "{report}");
+    for warning in [format!("{name}: pod x/a was lost"), "the cluster has &lt;webhooks&gt;".to_owned()] {
+        assert!(suite.contains(&format!("<testcase name=\"{warning}\"")), "{report}");
+    }
+    assert!(!junit(&run(vec![good()])).contains("warnings"));
 }
 
 /// A JUnit file alone shows that the run did not pass.

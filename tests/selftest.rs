@@ -71,3 +71,16 @@ fn a_quick_self_test_tries_the_faults_again_in_scenarios_that_run_again() {
     let report = netproof(&arguments, &["-o", "json"]).json();
     assert_eq!(report["undetected"], serde_json::json!([]), "{report}");
 }
+
+/// Regression: only files could be named.
+#[test]
+fn scenarios_of_the_library_can_be_named() {
+    let options = ["--quick", "--fault", "policies-never-removed", "-o", "json"];
+    let report = netproof(&["selftest", "default-deny"], &options).json();
+    assert_eq!(report["scenarios"], serde_json::json!(["default-deny"]), "{report}");
+    let refusal = netproof(&["selftest", "default-den"], &options).refusal();
+    assert!(
+        refusal.contains("default-den: neither a file nor a scenario of the built-in library"),
+        "{refusal}"
+    );
+}

@@ -31,10 +31,11 @@ fn check(filter: &str) -> anyhow::Result<()> {
 /// # Errors
 /// If an environment variable has an invalid value.
 pub(super) fn start(verbosity: u8) -> anyhow::Result<()> {
-    let level = match verbosity {
-        0 | 1 => LevelFilter::WARN,
-        2 => LevelFilter::DEBUG,
-        3.. => LevelFilter::TRACE,
+    // A failed request is repeated, or its error ends in a message of netproof. If a node is ill, thousands fail.
+    let (level, requests) = match verbosity {
+        0 | 1 => (LevelFilter::WARN, LevelFilter::OFF),
+        2 => (LevelFilter::DEBUG, LevelFilter::DEBUG),
+        3.. => (LevelFilter::TRACE, LevelFilter::TRACE),
     };
     let filter = match std::env::var(FILTER) {
         Ok(filter) => {
@@ -42,7 +43,7 @@ pub(super) fn start(verbosity: u8) -> anyhow::Result<()> {
             EnvFilter::builder().parse(&filter).with_context(|| format!("{FILTER}={filter}"))?
         }
         // Messages of libraries below warnings only help their authors, except for the requests to the API server.
-        Err(_) => EnvFilter::new(format!("warn,netproof={level},kube_client={level}")),
+        Err(_) => EnvFilter::new(format!("warn,netproof={level},kube_client={requests}")),
     };
     let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let subscriber = tracing_subscriber::fmt()

@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
+use super::accept::AcceptOptions;
 use super::backend_kind::BackendKind;
+use super::cluster::ProbeOptions;
 use super::conclusion::{Conclusion, Printing};
 use super::fuzz_progress::FuzzProgress;
 use super::interruption::Interruption;
@@ -53,10 +55,21 @@ pub(super) struct FuzzArgs {
     interfere: bool,
 
     #[command(flatten)]
+    accept: AcceptOptions,
+
+    #[command(flatten)]
     options: RunOptions,
 }
 
 const EXAMPLES: &str = "\
+Exit codes:
+  0    engine, naive evaluator and packets agree
+  1    they do not agree
+  2    usage, configuration or cluster error: nothing was compared
+  3    some cells or scenarios could not be measured, or there are objects that netproof does not
+       model (--accept-unmodelled accepts them)
+  130  interrupted
+
 Examples:
   netproof fuzz                            200 random cases in the lab
   netproof fuzz --time 10m                 as many as fit
@@ -107,7 +120,7 @@ fn conclude(
         anyhow::bail!("{}", failure.message);
     }
     let saved = save(&result.found, &args.save);
-    let document = FuzzDocument::new(result, environment, &saved);
+    let document = FuzzDocument::new(result, environment, &saved, &args.place());
     let text = match args.options.output {
         Format::Table => report::fuzz(&document, everything),
         Format::Json => report::json(&document)?,
@@ -137,13 +150,6 @@ impl FuzzArgs {
             BackendKind::Lab => Ground::Lab,
             BackendKind::Cluster => Ground::Cluster,
         };
-        let place = match (self.options.backend, self.options.fault) {
-            (BackendKind::Lab, None) => String::new(),
-            (BackendKind::Lab, Some(fault)) => format!(" --fault {fault}"),
-            (BackendKind::Cluster, _) => {
-                format!(" --backend cluster{}", self.options.cluster.probes.site.as_given())
-            }
-        };
         Limits {
             // Short enough for a user to type it again.
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..1_000_000)),
@@ -151,30 +157,46 @@ impl FuzzArgs {
             time: self.time,
             fail_fast: self.options.fail_fast,
             ground,
-            place: place + &self.options.profiles.as_given(),
+            place: self.place(),
         }
+    }
+
+    /// Returns the options with which `netproof run` sends packets to the same place, each after a space.
+    fn place(&self) -> String {
+        let place = match (self.options.backend, self.options.fault) {
+            (BackendKind::Lab, None) => String::new(),
+            (BackendKind::Lab, Some(fault)) => format!(" --fault {fault}"),
+            (BackendKind::Cluster, _) => {
+                let ProbeOptions { target, site, .. } = &self.options.cluster.probes;
+                format!(" --backend cluster{}{}", target.target().as_options(), site.as_given())
+            }
+        };
+        place + &self.options.profiles.as_given()
     }
 }
 
 /// Runs random cases, prints the result, and removes what the run created.
 fn carry_out(args: &FuzzArgs, limits: &Limits, everything: bool) -> anyhow::Result<ExitCode> {
-    let FuzzArgs { options, .. } = args;
+    let FuzzArgs { options, accept, .. } = args;
     block_on(async {
         let interruption = Interruption::listen()?;
         let interrupted = interruption.requested();
         match options.backend {
             BackendKind::Lab => {
-                let (settings, view) = (options.for_lab()?, FuzzProgress::new(limits.cases));
+                let (settings, environment) = (options.for_lab()?, accept.complete(options.lab(), &[]));
+                options.warn(&environment);
+                let view = FuzzProgress::new(limits.cases);
                 let new_lab = |_: &_| Lab::new(options.fault);
                 let show = |progress| view.show(progress);
                 let result = fuzz::fuzz(limits, &settings, new_lab, interrupted, show).await;
                 drop(view);
-                conclude(args, &result, &options.lab(), everything)?.print()
+                conclude(args, &result, &environment, everything)?.print()
             }
             BackendKind::Cluster => {
                 let (cluster, settings) = options.open_cluster(interrupted.clone()).await?;
-                let environment = environment(&cluster, &settings.profiles);
+                let environment = accept.complete(environment(&cluster, &settings.profiles), &[]);
                 options.warn(&environment);
+                cluster.accept(environment.accepted());
                 let view = FuzzProgress::new(limits.cases);
                 let new_backend = |scenario: &_| Ok(cluster.backend_for(scenario));
                 let show = |progress| view.show(progress);
@@ -203,4 +225,39 @@ fn save(found: &[Found], folder: &Path) -> Vec<Option<PathBuf>> {
         }
     };
     found.iter().map(save).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        fuzz: FuzzArgs,
+    }
+
+    /// Regression: a reproducer of another cluster than the current one was without its kubeconfig and context.
+    #[test]
+    fn a_reproducer_is_for_the_same_place() {
+        let place = |options: &[&str]| Cli::parse_from([&["fuzz"], options].concat()).fuzz.place();
+        assert_eq!(place(&[]), "");
+        assert_eq!(place(&["--fault", "ignore-udp"]), " --fault ignore-udp");
+        let options = [
+            "--backend",
+            "cluster",
+            "--kubeconfig",
+            "/a b.conf",
+            "--context",
+            "staging",
+            "--pod-label",
+            "owner=me",
+            "--profile",
+            "kube-router",
+        ];
+        let given = " --backend cluster --kubeconfig '/a b.conf' --context staging --pod-label owner=me --profile kube-router";
+        assert_eq!(place(&options), given);
+    }
 }

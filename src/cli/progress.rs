@@ -72,7 +72,11 @@ impl View {
                 self.has_finished(*index, &format!("{} cells", thousands(*cells)));
             }
             Event::StepFinished { index, result } => self.has_finished(*index, &result.name),
-            Event::ScenarioRepeated { index } => self.has_finished(*index, "a pod was lost, begins again"),
+            Event::AttemptEnded { index, is_repeated: true, .. } => {
+                self.has_finished(*index, "a pod was lost, begins again");
+            }
+            // The end of the scenario follows.
+            Event::AttemptEnded { is_repeated: false, .. } => {}
             Event::ScenarioFinished { index, result } => {
                 self.running.remove(index);
                 self.finished += 1;

@@ -14,7 +14,7 @@ use super::conclusion::{Conclusion, Printing, complain};
 use super::interruption::Interruption;
 use super::run_options::{RunOptions, at_least_one, environment};
 use super::select::SelectOptions;
-use super::{Format, block_on, output, profile, progress};
+use super::{EXIT_CODES, Format, block_on, output, profile, progress};
 use crate::backend::lab::Lab;
 use crate::deviation::Fault;
 use crate::document::{Profile, RunDocument, ScenarioListDocument};
@@ -28,7 +28,7 @@ use crate::{report, runner};
 /// behind. With --backend cluster, the same scenarios run on a Kubernetes cluster, in new namespaces that
 /// are removed at the end.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{EXIT_CODES}\n\n{EXAMPLES}"))]
 pub(super) struct RunArgs {
     #[command(flatten)]
     select: SelectOptions,
@@ -108,7 +108,12 @@ pub(super) fn run(args: &RunArgs, everything: bool) -> anyhow::Result<ExitCode> 
     if let Some(code) = args.options.enter()? {
         return Ok(ExitCode::from(code));
     }
-    let scenarios = vec![args.select.scenarios()?; args.repeat].concat();
+    let scenarios = args.select.scenarios()?;
+    // Another shard may have the scenarios that need it.
+    if !args.select.is_shard() {
+        args.options.check_required(&scenarios)?;
+    }
+    let scenarios = vec![scenarios; args.repeat].concat();
     // Opens the file before the run, because an hour later is too late to report that this is not possible.
     let junit = args.report.as_deref().map(create).transpose()?;
     let baseline = args.baseline.read()?;
@@ -177,8 +182,7 @@ async fn on_cluster(
     let scheduled = cluster.schedule(scenarios);
     let environment = accept.complete(environment(&cluster, &settings.profiles), scenarios);
     options.warn(&environment);
-    let accepted = environment.unmodelled.iter().filter(|kind| kind.is_accepted);
-    cluster.accept(accepted.map(|kind| kind.kind.clone()));
+    cluster.accept(environment.accepted());
     let backends = cluster.backends();
     let result = progress::with_progress(async |events| {
         runner::run(&scheduled, backends, &settings, environment, events, interrupted).await

@@ -21,6 +21,7 @@ use crate::observe;
 use crate::profile::Profile;
 use crate::report;
 use crate::runner::Settings;
+use crate::scenario::Scenario;
 use crate::verdict::{Environment, Limits};
 use crate::world::Capability;
 
@@ -43,7 +44,8 @@ pub(super) struct RunOptions {
     #[command(flatten)]
     timing: TimingOptions,
 
-    /// Fail if the environment lacks one of these capabilities, instead of skipping cells
+    /// Fail if the environment lacks one of these capabilities, instead of skipping cells. A scenario of the run has to
+    /// need it
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
     require: Vec<Capability>,
 
@@ -88,6 +90,19 @@ impl RunOptions {
                 anyhow::bail!("--fault is for the lab: a cluster has its own")
             }
             BackendKind::Cluster => Ok(None),
+        }
+    }
+
+    /// Checks that at least one scenario needs each required capability. A run that does not use it would pass, whether or
+    /// not it is there.
+    pub(super) fn check_required(&self, scenarios: &[Scenario]) -> anyhow::Result<()> {
+        let is_needed = |capability: Capability| scenarios.iter().any(|scenario| scenario.uses(capability));
+        match self.require.iter().find(|capability| !is_needed(**capability)) {
+            Some(capability) => anyhow::bail!(
+                "--require {capability}: no scenario of this run needs it, so the run would prove nothing about it: add such \
+                 a scenario, or leave the option out"
+            ),
+            None => Ok(()),
         }
     }
 

@@ -49,6 +49,11 @@ pub(super) struct SelectOptions {
 const SELECTION: &str = "Selection";
 
 impl SelectOptions {
+    /// Returns whether only a part of the selected scenarios is run.
+    pub(super) fn is_shard(&self) -> bool {
+        self.shard.is_some()
+    }
+
     /// Reads the scenarios, checks them, and selects at least one.
     pub(super) fn scenarios(&self) -> anyhow::Result<Vec<Scenario>> {
         let selection = Selection {
@@ -59,19 +64,19 @@ impl SelectOptions {
             skipped_names: self.skip_name.clone(),
             shard: self.shard,
         };
-        let scenarios = read(&self.scenarios)?;
-        check(&scenarios)?;
-        Ok(selection.select(scenarios)?)
+        Ok(selection.select(read(&self.scenarios)?)?)
     }
 }
 
-/// Checks that every scenario asserts what it claims to decide.
-pub(super) fn check(scenarios: &[Scenario]) -> Result<(), source::Error> {
-    scenarios.iter().try_for_each(scenario::check_coverage)
+/// Returns the scenarios of files, and the named ones of the library. Without arguments, returns the whole library. Checks
+/// that every scenario asserts what it claims to decide.
+pub(super) fn read(arguments: &[PathBuf]) -> anyhow::Result<Vec<Scenario>> {
+    let scenarios = load(arguments)?;
+    scenarios.iter().try_for_each(scenario::check_coverage)?;
+    Ok(scenarios)
 }
 
-/// Returns the scenarios of files, and the named ones of the library.
-fn read(arguments: &[PathBuf]) -> anyhow::Result<Vec<Scenario>> {
+fn load(arguments: &[PathBuf]) -> anyhow::Result<Vec<Scenario>> {
     let (files, names): (Vec<_>, Vec<_>) = arguments.iter().cloned().partition(|argument| is_file(argument));
     if files.is_empty() && names.is_empty() {
         return Ok(scenario::load(&library::texts())?);

@@ -7,15 +7,15 @@ use clap::{Args, ValueEnum};
 
 use super::interruption::Interruption;
 use super::run_options::processors;
-use super::{block_on, library, output, progress, select};
+use super::{block_on, output, progress, select};
 use crate::backend::lab::{self, Entered};
 use crate::deviation::Fault;
 use crate::document::SelfTestDocument;
 use crate::runner::Settings;
-use crate::scenario::{self, Scenario};
+use crate::scenario::Scenario;
 use crate::selftest::SelfTest;
 use crate::verdict::INTERRUPTED;
-use crate::{observe, report, source};
+use crate::{observe, report};
 
 /// Prove that the scenarios detect wrong enforcement
 ///
@@ -25,7 +25,8 @@ use crate::{observe, report, source};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct SelftestArgs {
-    /// Scenario files, folders of them, or - for standard input [default: the built-in library]
+    /// Scenario files, folders of them, - for standard input, or names in the built-in library, in which
+    /// * stands for any text [default: the whole library]
     scenarios: Vec<PathBuf>,
 
     /// Only these faults [default: those of `netproof run --list-faults` that one probe for each cell can show]
@@ -60,6 +61,7 @@ const EXAMPLES: &str = "\
 Examples:
   netproof selftest                              the built-in library against every fault
   netproof selftest my-scenarios/                what would yours notice?
+  netproof selftest default-deny 'conformance-*' some of the library, by name
   netproof selftest --fault ignore-udp           one fault
   netproof selftest --quick                      is every fault detected? a third of the time
   netproof selftest -o markdown > selftest.md    the table of faults, for a document";
@@ -79,9 +81,7 @@ pub(super) fn selftest(args: &SelftestArgs) -> anyhow::Result<ExitCode> {
         Entered::Outside(code) => return Ok(ExitCode::from(code)),
         Entered::Inside => {}
     }
-    let texts = if args.scenarios.is_empty() { library::texts() } else { source::read(&args.scenarios)? };
-    let scenarios = scenario::load(&texts)?;
-    select::check(&scenarios)?;
+    let scenarios = select::read(&args.scenarios)?;
     let faults = match args.faults.as_slice() {
         [] => Fault::all().filter(|fault| fault.is_in_selftest()).collect(),
         faults => faults.to_vec(),

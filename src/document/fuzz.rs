@@ -29,6 +29,9 @@ pub struct FuzzDocument {
     pub warnings: Vec<String>,
     #[serde(default)]
     pub unmodelled: Vec<Unmodelled>,
+    /// Options with which `netproof run` sends packets to the same place, each after a space.
+    #[serde(skip)]
+    pub place: String,
     pub seed: u64,
     pub cases: usize,
     pub disagreeing: usize,
@@ -90,8 +93,14 @@ pub struct Finding {
 }
 
 impl FuzzDocument {
-    /// Returns the document of a result. `saved` are the files of what was found, in that order.
-    pub fn new(result: &FuzzResult, environment: &Environment, saved: &[Option<PathBuf>]) -> Self {
+    /// Returns the document of a result. `saved` are the files of what was found, in that order. `place` are the options
+    /// with which `netproof run` sends packets to the same place, each after a space.
+    pub fn new(
+        result: &FuzzResult,
+        environment: &Environment,
+        saved: &[Option<PathBuf>],
+        place: &str,
+    ) -> Self {
         let found = result.found.iter().zip(saved).map(|(found, path)| Finding::new(found, path.as_ref()));
         let spec_rules = result.coverage.spec_rules().map(|(rule, reached)| RuleCases {
             spec_rule: rule.number(),
@@ -100,15 +109,17 @@ impl FuzzDocument {
             out_of_reach: reached.err().map(str::to_owned),
         });
         let failures = result.failures.iter().map(|(seed, failure)| (*seed, failure.message.clone()));
+        let outcome = result.outcome(environment);
         Self {
             api_version: ApiVersion::V1Alpha1,
             kind: FuzzKind::FuzzResult,
-            outcome: result.outcome(),
-            exit_code: result.exit_code(),
+            outcome,
+            exit_code: outcome.exit_code_unless(result.interrupted),
             backend: environment.name.clone(),
             facts: environment.facts_with_nodes(&result.judged_nodes.iter().map(String::as_str).collect()),
             warnings: environment.warnings.clone(),
             unmodelled: environment.unmodelled.clone(),
+            place: place.to_owned(),
             seed: result.seed,
             cases: result.cases,
             disagreeing: result.disagreeing,

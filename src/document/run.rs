@@ -14,19 +14,19 @@ use super::{
 };
 use crate::policy::Decision;
 use crate::snapshot::Unmodelled;
+use crate::source::{Location, Place};
 use crate::verdict::{Counts, NodeCounts, NodeCoverage, Outcome, Proof, RunResult, ScenarioResult};
 
 /// Reason why a text is not a result of a run.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The text is not JSON, or its structure is wrong.
-    #[error("{name}: no result of `netproof run -o json`")]
+    #[error("{place}: no result of `netproof run -o json`: {why}")]
     Shape {
-        /// Where the text was read from.
-        name: String,
-        /// What is wrong, and where.
-        #[source]
-        source: serde_json::Error,
+        /// Where it is wrong.
+        place: Place,
+        /// What is wrong.
+        why: String,
     },
     /// A name that must be unique occurs twice.
     #[error("{name}: {what} is there twice: its verdicts cannot be told apart")]
@@ -36,6 +36,18 @@ pub enum Error {
         /// What has the name, and the name.
         what: String,
     },
+}
+
+impl Error {
+    fn shape(name: &str, error: &serde_json::Error) -> Self {
+        let (line, column) = (error.line(), error.column());
+        let text = error.to_string();
+        // Without it, the place would be there twice.
+        let why = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text).to_owned();
+        let location = u32::try_from(line).ok().zip(u32::try_from(column).ok());
+        let location = location.map(|(line, column)| Location { line, column });
+        Self::Shape { place: Place { name: name.into(), location }, why }
+    }
 }
 
 /// The result of a run.
@@ -104,8 +116,7 @@ impl RunDocument {
     /// # Errors
     /// If the text is not a result, or a name in it is not unique.
     pub fn parse(name: &str, text: &str) -> Result<Self, Error> {
-        let shape = |source| Error::Shape { name: name.to_owned(), source };
-        let mut document: Self = serde_json::from_str(text).map_err(shape)?;
+        let mut document: Self = serde_json::from_str(text).map_err(|error| Error::shape(name, &error))?;
         name.clone_into(&mut document.name);
         document.check()?;
         Ok(document)
@@ -278,13 +289,13 @@ mod tests {
 
     #[test]
     fn what_is_no_result_is_refused() {
-        insta::assert_snapshot!(error("{"), @"before.json: no result of `netproof run -o json`: EOF while parsing an object at line 1 column 1");
-        insta::assert_snapshot!(error("[]"), @"before.json: no result of `netproof run -o json`: invalid length 0, expected an object at line 1 column 2");
-        insta::assert_snapshot!(error(&with_cells("").replace("v1alpha1", "v2")), @"before.json: no result of `netproof run -o json`: unknown variant `netproof.dev/v2`, expected `netproof.dev/v1alpha1` at line 1 column 32");
-        insta::assert_snapshot!(error(&with_cells("").replace("RunResult", "ScenarioList")), @"before.json: no result of `netproof run -o json`: unknown variant `ScenarioList`, expected `RunResult` at line 1 column 62");
-        insta::assert_snapshot!(error(&with_cells("").replace("interrupted", "other")), @"before.json: no result of `netproof run -o json`: missing field `interrupted` at line 3 column 87");
-        insta::assert_snapshot!(error(&with_cells(&CELL.replace("match", "fine"))), @"before.json: no result of `netproof run -o json`: unknown variant `fine`, expected one of `match`, `leak`, `blocked`, `flaky`, `undefined`, `skipped`, `inconclusive` at line 3 column 164");
-        insta::assert_snapshot!(error(&with_cells(&CELL.replace("\"to\"", "\"towards\""))), @"before.json: no result of `netproof run -o json`: missing field `to` at line 4 column 117");
+        insta::assert_snapshot!(error("{"), @"before.json:1:1: no result of `netproof run -o json`: EOF while parsing an object");
+        insta::assert_snapshot!(error("[]"), @"before.json:1:2: no result of `netproof run -o json`: invalid length 0, expected an object");
+        insta::assert_snapshot!(error(&with_cells("").replace("v1alpha1", "v2")), @"before.json:1:32: no result of `netproof run -o json`: unknown variant `netproof.dev/v2`, expected `netproof.dev/v1alpha1`");
+        insta::assert_snapshot!(error(&with_cells("").replace("RunResult", "ScenarioList")), @"before.json:1:62: no result of `netproof run -o json`: unknown variant `ScenarioList`, expected `RunResult`");
+        insta::assert_snapshot!(error(&with_cells("").replace("interrupted", "other")), @"before.json:3:87: no result of `netproof run -o json`: missing field `interrupted`");
+        insta::assert_snapshot!(error(&with_cells(&CELL.replace("match", "fine"))), @"before.json:3:164: no result of `netproof run -o json`: unknown variant `fine`, expected one of `match`, `leak`, `blocked`, `flaky`, `undefined`, `skipped`, `inconclusive`");
+        insta::assert_snapshot!(error(&with_cells(&CELL.replace("\"to\"", "\"towards\""))), @"before.json:4:117: no result of `netproof run -o json`: missing field `to`");
         insta::assert_snapshot!(error(&with_cells(&format!("{CELL}, {CELL}"))), @"before.json: `x/a → x/b 80/TCP (IPv4)` in step `t` of scenario `s` is there twice: its verdicts cannot be told apart");
     }
 }

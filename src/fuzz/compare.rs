@@ -4,11 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::recording::RecordedStep;
 use super::world::Naive;
 use crate::plan::Cell;
 use crate::policy::{Decision, Reason};
-use crate::verdict::{CellResult, Observation, Verdict};
-use crate::world::World;
+use crate::verdict::{Observation, Verdict};
 
 /// The one of the three that differs from the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -53,10 +53,10 @@ pub struct Disagreement {
     pub differs: Differs,
 }
 
-/// Returns the disagreements of one step. `state` is the state after it.
-pub(super) fn compare(world: &World, cells: &[CellResult]) -> Vec<Disagreement> {
-    let naive = Naive::new(world);
-    let disagreements = cells.iter().filter_map(|result| {
+/// Returns the disagreements of one step.
+pub(super) fn compare(step: &RecordedStep<'_>) -> Vec<Disagreement> {
+    let naive = Naive::new(step.after);
+    let disagreements = step.cells.iter().filter_map(|result| {
         // If the naive evaluator does not find an end of the cell, its decision counts as undefined.
         let naive = naive.decide(&result.cell).unwrap_or(Decision::Undefined);
         let engine = result.expected.decision;

@@ -20,7 +20,7 @@ use crate::generate;
 use crate::policy::Decision;
 use crate::runner::Settings;
 use crate::scenario::Scenario;
-use crate::verdict::{Counts, Outcome, ScenarioFailure};
+use crate::verdict::{Counts, Environment, Outcome, ScenarioFailure};
 
 /// Number of cases that share one lab, or one set of pods on a cluster. The next scenario has another random
 /// topology.
@@ -152,19 +152,18 @@ async fn run_one<B: Backend>(
 }
 
 fn digest(seed: u64, value: &Value, scenario: Scenario, ran: Recorded) -> (FuzzResult, Vec<Suspect>) {
-    let Recorded { result, states } = ran;
+    let Recorded { result, attempts } = ran;
     let judged_nodes = result.judged_nodes().into_iter().map(str::to_owned).collect();
     let mut digest = FuzzResult { counts: result.counts(), judged_nodes, ..FuzzResult::default() };
     let mut suspects = Vec::new();
-    let states = states.iter().zip(states.iter().skip(1));
-    for (at, ((step, result), (before, after))) in
-        scenario.steps.into_iter().zip(&result.steps).zip(states).enumerate()
-    {
+    for (at, step) in scenario.steps.into_iter().enumerate() {
+        let ran: Vec<_> = attempts.iter().filter_map(|attempt| attempt.step(at)).collect();
+        let Some(last) = ran.last() else { break };
         digest.cases += 1;
-        let (before, world) = (before.clone(), after.clone());
+        let (before, world) = (last.before.clone(), last.after.clone());
         let case = Case { before, actions: step.actions, world, probes: scenario.probes.clone() };
         digest.coverage.add(at, value, &case);
-        let disagreements = compare(&case.world, &result.cells);
+        let disagreements: Vec<_> = ran.iter().flat_map(compare).collect();
         if let Some(disagreement) = disagreements.first().cloned() {
             digest.disagreeing += 1;
             let (case, cells) = (CaseName { seed, number: at + 1 }, disagreements.len());
@@ -196,20 +195,17 @@ impl FuzzResult {
         self.failures.extend(other.failures);
     }
 
-    /// Returns the outcome of all cases.
-    pub fn outcome(&self) -> Outcome {
+    /// Returns the outcome of all cases in an environment. They pass only if packets were compared in at least one cell.
+    pub fn outcome(&self, environment: &Environment) -> Outcome {
+        let Counts { flaky, inconclusive, matches, .. } = self.counts;
+        let is_incomplete = flaky + inconclusive > 0 || matches == 0 || !self.failures.is_empty();
         if self.disagreeing > 0 {
             Outcome::Fail
-        } else if self.counts.flaky + self.counts.inconclusive > 0 || !self.failures.is_empty() {
+        } else if is_incomplete || !environment.is_modelled() {
             Outcome::Inconclusive
         } else {
             Outcome::Pass
         }
-    }
-
-    /// Returns the exit code that the cases lead to.
-    pub fn exit_code(&self) -> u8 {
-        self.outcome().exit_code_unless(self.interrupted)
     }
 
     /// Returns the failure that prevented every case from running, if there is one.

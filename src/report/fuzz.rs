@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::escape::{Plain, lines};
 use super::page::Page;
 use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, join, paint, thousands};
+use super::view;
 use crate::document::{Finding, FuzzDocument, Outcome, RuleCases};
 
 /// Returns the report. `everything` also shows the reasons of the policy engine.
@@ -16,7 +17,7 @@ pub fn fuzz(run: &FuzzDocument, everything: bool) -> String {
         page.title(BAD, "Disagreements", paint(FAINT, format!("followed up: {shown}")));
     }
     for found in &run.found {
-        disagreement(found, &mut page);
+        disagreement(found, &run.place, &mut page);
     }
     spec_rules(run, &mut page);
     fields(run, &mut page);
@@ -43,7 +44,9 @@ fn verdict(run: &FuzzDocument, page: &mut Page) {
             ("PASS", GOOD, "engine, naive evaluator and packets agree".to_owned())
         }
         Outcome::Pass | Outcome::Inconclusive | Outcome::Skipped => {
-            ("INCONCLUSIVE", UNSURE, "no disagreement, but not everything could be measured".to_owned())
+            let is_modelled = run.unmodelled.iter().all(|kind| kind.is_accepted);
+            let why = if is_modelled { "could be measured" } else { "is modelled" };
+            ("INCONCLUSIVE", UNSURE, format!("no disagreement, but not everything {why}"))
         }
     };
     page.line(format!("{}  {}: {scope}", paint(style, word), paint(STRONG, what)));
@@ -70,14 +73,14 @@ fn verdict(run: &FuzzDocument, page: &mut Page) {
         page.line(paint(FAINT, Plain(format!("{name}: {value}"))));
     }
     for kind in &run.unmodelled {
-        page.line(paint(UNSURE, Plain(format!("not modelled: {kind}"))));
+        page.line(paint(UNSURE, Plain(view::unmodelled(kind))));
     }
     for warning in &run.warnings {
         page.line(paint(UNSURE, Plain(format!("warning: {warning}"))));
     }
 }
 
-fn disagreement(found: &Finding, page: &mut Page) {
+fn disagreement(found: &Finding, place: &str, page: &mut Page) {
     let Finding { seed, case, differs, from, to, family, probe, engine, naive, .. } = found;
     let cells = count(found.cells, "cell", "cells");
     let command = paint(FAINT, format!("(--seed {seed} --cases {case}: {cells})"));
@@ -99,7 +102,7 @@ fn disagreement(found: &Finding, page: &mut Page) {
             } else {
                 format!("it could perhaps be smaller: ended after {tries}")
             };
-            format!("netproof run {path}  {}", paint(FAINT, how))
+            format!("netproof run {path}{place}  {}", paint(FAINT, how))
         }
         (Some(text), None) => format!("it could not be saved:\n\n{text}"),
         (None, _) => paint(UNSURE, format!("it did not happen again in {tries}")),

@@ -27,6 +27,7 @@ pub fn junit(run: &RunDocument, to: impl io::Write) -> Result<(), SerializeError
     report.add_test_suites(unfinished(run));
     report.add_test_suites(run.profiles.iter().map(known));
     report.add_test_suites(whole_run(run));
+    report.add_test_suites(warnings(run));
     report.serialize(to)
 }
 
@@ -54,6 +55,20 @@ fn whole_run(run: &RunDocument) -> Option<TestSuite> {
         let mut status = TestCaseStatus::non_success(kind);
         status.set_message(lines(&why)).set_type("netproof");
         suite.add_test_case(TestCase::new(name, status));
+    }
+    (suite.tests > 0).then_some(suite)
+}
+
+/// Returns a suite with a skipped test case for each warning: a warning neither passes nor fails. Stale deviations are in
+/// the suites of their profiles.
+fn warnings(run: &RunDocument) -> Option<TestSuite> {
+    let accepted = run.unmodelled.iter().filter(|kind| kind.is_accepted).map(view::unmodelled);
+    let warnings = run.warnings.iter().cloned().chain(view::scenario_warnings(run));
+    let mut suite = TestSuite::new("warnings");
+    for warning in warnings.chain(view::wide_profiles(run)).chain(accepted) {
+        let mut status = TestCaseStatus::skipped();
+        status.set_type("warning");
+        suite.add_test_case(TestCase::new(shown(&warning), status));
     }
     (suite.tests > 0).then_some(suite)
 }

@@ -245,13 +245,17 @@ pub(super) fn scenario_warnings(run: &RunDocument) -> impl Iterator<Item = Strin
     run.scenarios.iter().flat_map(of)
 }
 
-/// Returns the warnings about the profiles of a run.
-pub fn profile_warnings(run: &RunDocument) -> Vec<String> {
-    let wide = run.profiles.iter().filter(|profile| profile.excuses_most()).map(|profile| {
+/// Returns a warning about each profile that excuses most denials of a run.
+pub(super) fn wide_profiles(run: &RunDocument) -> impl Iterator<Item = String> {
+    run.profiles.iter().filter(|profile| profile.excuses_most()).map(|profile| {
         let Profile { name, excused_denials, denials, .. } = profile;
         let denials = count(*denials, "denial", "denials");
         format!("profile {name} excuses {} of {denials}", thousands(*excused_denials))
-    });
+    })
+}
+
+/// Returns the warnings about the profiles of a run.
+pub fn profile_warnings(run: &RunDocument) -> Vec<String> {
     let deviations = run
         .profiles
         .iter()
@@ -263,5 +267,5 @@ pub fn profile_warnings(run: &RunDocument) -> Vec<String> {
             profile.name
         )
     });
-    wide.chain(stale).collect()
+    wide_profiles(run).chain(stale).collect()
 }

@@ -12,7 +12,7 @@ use super::scenario::ScenarioRun;
 use super::settings::Settings;
 use crate::backend::{Backend, LostPod};
 use crate::scenario::Scenario;
-use crate::verdict::{ScenarioResult, Verdict, with_earlier};
+use crate::verdict::{Attempt, ScenarioResult, Verdict, with_earlier};
 
 /// How often a scenario is run again. A cluster that loses pods all the time cannot be measured.
 const MOST: usize = 2;
@@ -33,7 +33,7 @@ pub(super) async fn run(
         let mut run = ScenarioRun::new(index, scenario, settings, backend, events);
         let mut steps = Vec::new();
         let ended = run.all(&mut steps).await;
-        let place = run.place.clone();
+        let (place, disturbed) = (run.place.clone(), run.disturbed);
         let result = run.finish(start, steps, ended).await;
         let lost = backend.lost_pods();
         let is_lost = lost.iter().any(|pod| !pod.was_starting);
@@ -50,11 +50,13 @@ pub(super) async fn run(
             }
             false => format!("pod {name} was lost {when} ({why}): {consequence}"),
         }));
-        if !is_lost || !lacks || is_last {
-            return ScenarioResult { warnings, ..with_earlier(result, earlier) };
+        let is_repeated = is_lost && lacks && !is_last;
+        let attempt = Attempt { result, disturbed };
+        events.send(Event::AttemptEnded { index, attempt: Box::new(attempt.clone()), is_repeated });
+        if !is_repeated {
+            return ScenarioResult { warnings, ..with_earlier(attempt.result, &earlier) };
         }
-        events.send(Event::ScenarioRepeated { index });
-        earlier.push(result);
+        earlier.push(attempt);
     }
 }
 

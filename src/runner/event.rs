@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::verdict::{ScenarioResult, StepResult};
+use crate::verdict::{Attempt, ScenarioResult, StepResult};
 
 /// Something that happened in a run.
 #[derive(Debug, Clone)]
@@ -36,10 +36,14 @@ pub enum Event {
         /// The step's result.
         result: Box<StepResult>,
     },
-    /// A scenario has lost a pod, and begins again.
-    ScenarioRepeated {
+    /// An attempt at a scenario has ended.
+    AttemptEnded {
         /// The scenario's index in the run.
         index: usize,
+        /// The attempt.
+        attempt: Box<Attempt>,
+        /// Whether the scenario has lost a pod, and begins again.
+        is_repeated: bool,
     },
     /// A scenario has ended.
     ScenarioFinished {

@@ -43,6 +43,8 @@ pub(super) struct ScenarioRun<'a, B> {
     start: Duration,
     /// How far the scenario has come, for messages.
     pub(super) place: String,
+    /// Index of the step in which a pod was lost.
+    pub(super) disturbed: Option<usize>,
 }
 
 impl<'a, B: Backend> ScenarioRun<'a, B> {
@@ -56,7 +58,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
         let questions = Questions::AllPairs(&scenario.probes);
         let observer = Observer::new(scenario.world.clone(), questions, &settings.observe, backend);
         let place = "before the first step".to_owned();
-        Self { index, scenario, settings, events, observer, start: Duration::ZERO, place }
+        Self { index, scenario, settings, events, observer, start: Duration::ZERO, place, disturbed: None }
     }
 
     /// Checks that no pod is lost. The observation that a loss disturbs goes on to its end, so that no leak that it has
@@ -119,7 +121,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             let result = self.step(step).instrument(span).await?;
             self.events.send(Event::StepFinished { index: self.index, result: Box::new(result.clone()) });
             steps.push(result);
-            self.check_pods()?;
+            self.check_pods().inspect_err(|_| self.disturbed = steps.len().checked_sub(1))?;
         }
         "after the last step".clone_into(&mut self.place);
         self.observer.linger().await;

@@ -84,6 +84,12 @@ impl Scenario {
         self.steps.iter().flat_map(|step| step.requires.iter().copied()).collect()
     }
 
+    /// Returns whether some cells can be measured only in an environment with this capability.
+    pub fn uses(&self, capability: Capability) -> bool {
+        let is_ipv4 = capability == Capability::Ipv4 && self.world.families.contains(&IpFamily::V4);
+        is_ipv4 || self.needs().contains(&capability)
+    }
+
     /// Returns what an environment must have so that every cell can be measured. IPv4 counts only if IPv6 is
     /// probed, too.
     pub fn needs(&self) -> BTreeSet<Capability> {

@@ -24,7 +24,7 @@ pub use observation::{Agents, Control, Observation, observe};
 pub use open::{Fate, OpenConnection};
 pub use outcome::{INTERRUPTED, Outcome};
 pub use power::{EnforcementPoint, Proof, enforcement_points, pools, probes_for};
-pub use repeat::{merge, with_earlier};
+pub use repeat::{Attempt, merge, with_earlier};
 pub use result::{
     CellResult, DeliveredUntil, Environment, Repetitions, RunResult, ScenarioFailure, ScenarioResult,
     StepResult,

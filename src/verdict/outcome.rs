@@ -96,9 +96,8 @@ impl RunResult {
     /// one denial.
     pub fn outcome(&self, proof: &Proof) -> Outcome {
         let worst = self.scenarios.iter().map(ScenarioResult::outcome).max().unwrap_or(Outcome::Skipped);
-        let is_unproved = self.counts().proves_nothing()
-            || proof.falls_short
-            || self.environment.unmodelled.iter().any(|kind| !kind.is_accepted);
+        let is_unproved =
+            self.counts().proves_nothing() || proof.falls_short || !self.environment.is_modelled();
         // A lack of what the run requires has failed its scenarios already.
         if self.interrupted || self.left() > 0 || is_unproved {
             worst.max(Outcome::Inconclusive)

@@ -121,20 +121,39 @@ fn merge_cell(cell: &CellResult, repetitions: &[&CellResult]) -> CellResult {
     merged
 }
 
-/// Adds what earlier attempts at a scenario have found, and the steps that only they have completed. A packet that was
-/// delivered is a leak, whatever later packets do. The last step of an attempt was disturbed, because a pod was lost in it.
-/// Of that step, only leaks count. The others count as repetitions, except for what they left inconclusive.
-pub fn with_earlier(mut result: ScenarioResult, earlier: Vec<ScenarioResult>) -> ScenarioResult {
-    for ScenarioResult { steps, .. } in earlier {
-        let disturbed = steps.len().saturating_sub(1);
-        for (index, step) in steps.into_iter().enumerate() {
+/// An attempt at a scenario. Another one follows it if a pod was lost.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// What the attempt has found.
+    pub result: ScenarioResult,
+    /// Index of the step that the loss of a pod disturbed. `None` if no pod was lost, or only between steps.
+    pub disturbed: Option<usize>,
+}
+
+impl Attempt {
+    /// Returns the cells of a step that count if another attempt follows. A packet that was delivered is a leak, whatever
+    /// later packets do. Of a step that the loss disturbed, only leaks count. What is inconclusive is not known.
+    pub fn counting_cells(&self, step: usize) -> impl Iterator<Item = &CellResult> {
+        let is_disturbed = self.disturbed == Some(step);
+        let cells = self.result.steps.get(step).into_iter().flat_map(|step| &step.cells);
+        cells.filter(move |cell| match &cell.verdict {
+            Verdict::Leak => true,
+            Verdict::Inconclusive(_) => false,
+            Verdict::Match | Verdict::Undefined | Verdict::Skipped(_) | Verdict::Flaky | Verdict::Blocked => {
+                !is_disturbed
+            }
+        })
+    }
+}
+
+/// Adds what earlier attempts at a scenario have found, and the steps that only they have completed. Their cells count as
+/// repetitions.
+pub fn with_earlier(mut result: ScenarioResult, earlier: &[Attempt]) -> ScenarioResult {
+    for attempt in earlier {
+        for (index, step) in attempt.result.steps.iter().enumerate() {
             match result.steps.get_mut(index) {
-                Some(own) => {
-                    for cell in step.cells {
-                        add_earlier(own, cell, index == disturbed);
-                    }
-                }
-                None => result.steps.push(step),
+                Some(own) => attempt.counting_cells(index).for_each(|cell| add_earlier(own, cell)),
+                None => result.steps.push(step.clone()),
             }
         }
     }
@@ -142,20 +161,10 @@ pub fn with_earlier(mut result: ScenarioResult, earlier: Vec<ScenarioResult>) ->
 }
 
 /// Adds what an earlier attempt at a step has found about a cell.
-fn add_earlier(step: &mut StepResult, earlier: CellResult, is_disturbed: bool) {
-    let counts = match &earlier.verdict {
-        Verdict::Leak => true,
-        Verdict::Inconclusive(_) => false,
-        Verdict::Match | Verdict::Undefined | Verdict::Skipped(_) | Verdict::Flaky | Verdict::Blocked => {
-            !is_disturbed
-        }
-    };
-    if !counts {
-        return;
-    }
+fn add_earlier(step: &mut StepResult, earlier: &CellResult) {
     match step.cells.iter_mut().find(|cell| cell.cell == earlier.cell) {
-        Some(own) => *own = merge_cell(own, &[own, &earlier]),
-        None if earlier.verdict == Verdict::Leak => step.cells.push(earlier),
+        Some(own) => *own = merge_cell(own, &[own, earlier]),
+        None if earlier.verdict == Verdict::Leak => step.cells.push(earlier.clone()),
         None => {}
     }
 }

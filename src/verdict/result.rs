@@ -257,6 +257,18 @@ pub struct Environment {
     pub nodes: BTreeMap<String, String>,
 }
 
+impl Environment {
+    /// Returns whether netproof models everything that decides about packets, or the user accepts what is left out.
+    pub fn is_modelled(&self) -> bool {
+        self.unmodelled.iter().all(|kind| kind.is_accepted)
+    }
+
+    /// Returns the unmodelled kinds that the user accepts.
+    pub fn accepted(&self) -> impl Iterator<Item = String> {
+        self.unmodelled.iter().filter(|kind| kind.is_accepted).map(|kind| kind.kind.clone())
+    }
+}
+
 impl RunResult {
     /// Returns all steps that were run.
     pub fn steps(&self) -> impl Iterator<Item = &StepResult> {

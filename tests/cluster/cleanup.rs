@@ -9,10 +9,10 @@ use super::{Cluster, plain, wait_for};
 use crate::support::{Finished, User, run, scenario_file, signal};
 
 /// A run whose verdict was printed, and that is cleaning up.
-struct CleaningUp {
+pub(super) struct CleaningUp {
     child: Child,
     stderr: BufReader<std::process::ChildStderr>,
-    /// Whether the run passed. Without an enforcer it fails.
+    /// The exit code that the verdict leads to. Without an enforcer, a run fails.
     code: i32,
     /// The line that says so.
     said: String,
@@ -20,11 +20,17 @@ struct CleaningUp {
 
 impl CleaningUp {
     fn start(cluster: &Cluster) -> Self {
-        let mut child = cluster.start(&[&scenario_file("default-deny")]);
+        Self::wait(cluster, cluster.start(&[&scenario_file("default-deny")]))
+    }
+
+    /// Waits until a command has printed its verdict.
+    pub(super) fn wait(cluster: &Cluster, mut child: Child) -> Self {
         let mut verdict = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut verdict).unwrap();
         assert!(!cluster.namespaces().is_empty(), "{verdict}");
-        let code = i32::from(!verdict.starts_with("PASS"));
+        let word = verdict.split(' ').next();
+        let code = ["PASS", "FAIL", "", "INCONCLUSIVE"].iter().position(|it| word == Some(it)).unwrap();
+        let code = i32::try_from(code).unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
         while !said.starts_with("cleaning up") {
@@ -35,7 +41,7 @@ impl CleaningUp {
     }
 
     /// Waits for the end, which has to have the verdict's exit code. Returns the rest of standard error.
-    fn end(mut self) -> String {
+    pub(super) fn end(mut self) -> String {
         let mut rest = String::new();
         self.stderr.read_to_string(&mut rest).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(self.code), "{rest}");

@@ -1,8 +1,11 @@
 //! Clusters that restrict the images and the resources of pods.
 
 use std::fs;
+use std::net::TcpListener;
 use std::thread::sleep;
 use std::time::Duration;
+
+use nix::sched::{CloneFlags, setns};
 
 use super::access::Applied;
 use super::{Cluster, state, up, wait_for};
@@ -194,6 +197,34 @@ fn an_image_that_is_nowhere_is_refused() {
     cluster.check_refused(&["--image", "Not An Image"], &["Not An Image"]);
 }
 
+/// The port of registries that do not answer.
+const SILENT: &str = "5999";
+
+/// Listens at the address `localhost` of a node. The kernel accepts connections, and nothing answers.
+fn silent_registry(node: &'static str) -> TcpListener {
+    let bound = std::thread::spawn(move || {
+        let namespace = fs::File::open(format!("/run/netns/{node}")).unwrap();
+        setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+        TcpListener::bind(format!("127.0.0.1:{SILENT}")).unwrap()
+    });
+    bound.join().unwrap()
+}
+
+#[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
+fn an_image_pull_that_hangs_is_explained() {
+    let Some(cluster) = Cluster::with_nodes() else { return };
+    let _registries = ["np-node1", "np-node2"].map(silent_registry);
+    let image = format!("localhost:{SILENT}/probe:1");
+    let options = [&scenario_file("default-deny"), "--image", &image, "--pod-timeout", "8s"];
+    let message = cluster.run(&options).refusal();
+    let pulling = format!("the kubelet says: Pulling image \"{image}\"");
+    for part in ["its image is not there after 7 s", "its registry may be slow or out of reach", &pulling] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    cluster.check_clean();
+}
+
 /// Prepared namespaces with Pod Security `restricted`, a ResourceQuota and a LimitRange.
 fn limited(hard: &str, limit: &str) -> String {
     let namespaces = ["netproof-a", "netproof-b", "netproof-c", "netproof-d"].map(|name| {
@@ -218,13 +249,14 @@ spec: {{limits: [{{type: Container, {limit}}}]}}
     file("limited.yaml", namespaces.concat())
 }
 
+/// With a quota of these, each pod has to name its requests and limits.
+const ENOUGH: &str = "requests.cpu: '1', requests.memory: 1Gi, limits.cpu: '16', limits.memory: 2Gi, pods: '20', configmaps: '5'";
+
 #[test]
 #[ignore = "needs a cluster: run tests/cluster/run"]
 fn quotas_and_limits_are_kept_or_explained() {
     let cluster = Cluster::named();
     let prepared = ["--prepared-namespaces", "netproof-a,netproof-b,netproof-c,netproof-d"];
-    // With a quota of these, each pod has to name its requests and limits.
-    let enough = "requests.cpu: '1', requests.memory: 1Gi, limits.cpu: '16', limits.memory: 2Gi, pods: '20', configmaps: '5'";
     let fits = "min: {cpu: 1m, memory: 4Mi}, max: {cpu: '1', memory: 1Gi}, defaultRequest: {cpu: 100m}";
     let adapted = [
         "--pod-requests",
@@ -236,10 +268,10 @@ fn quotas_and_limits_are_kept_or_explained() {
     let demanding = "min: {cpu: 100m}, max: {cpu: 200m}, maxLimitRequestRatio: {cpu: '2'}";
     let limits = "a LimitRange of the namespace demands this";
     let cases: [(&str, &str, &[&str], &[&str]); 7] = [
-        (enough, fits, &[], &[]),
-        (enough, "min: {cpu: 100m}", &[], &["minimum cpu usage per Container is 100m", limits]),
-        (enough, "max: {memory: 32Mi}", &[], &["maximum memory usage per Container is 32Mi", limits]),
-        (enough, "maxLimitRequestRatio: {cpu: '4'}", &[], &["cpu max limit to request ratio", limits]),
+        (ENOUGH, fits, &[], &[]),
+        (ENOUGH, "min: {cpu: 100m}", &[], &["minimum cpu usage per Container is 100m", limits]),
+        (ENOUGH, "max: {memory: 32Mi}", &[], &["maximum memory usage per Container is 32Mi", limits]),
+        (ENOUGH, "maxLimitRequestRatio: {cpu: '4'}", &[], &["cpu max limit to request ratio", limits]),
         (storage, demanding, &adapted, &[]),
         ("pods: '2'", fits, &[], &["exceeded quota: quota", "raise the quota"]),
         (
@@ -249,7 +281,7 @@ fn quotas_and_limits_are_kept_or_explained() {
             &["create the ConfigMap with the agent", "exceeded quota: quota", "--image"],
         ),
     ];
-    let _namespaces = Applied::new(&cluster, limited(enough, fits));
+    let _namespaces = Applied::new(&cluster, limited(ENOUGH, fits));
     for (hard, limit, options, refusal) in cases {
         cluster.kubectl(&["apply", "--validate=false", "-f", &limited(hard, limit)]);
         // The controller needs a moment to count what there is.
@@ -263,5 +295,49 @@ fn quotas_and_limits_are_kept_or_explained() {
             [] => cluster.check_starts(&options),
             parts => cluster.check_refused(&options, parts),
         }
+    }
+}
+
+/// Controllers that a new namespace needs before it takes pods. They run again when the value is dropped.
+struct Stopped;
+
+impl Stopped {
+    fn controllers() -> Self {
+        let running = "--controllers=*,-serviceaccount-controller,-resourcequota-controller";
+        up(&["restart", "controller-manager", running]);
+        Self
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        up(&["restart", "controller-manager"]);
+    }
+}
+
+/// Many clusters have a controller that adds a quota to each new namespace. The quota refuses everything until it was
+/// counted. Without service accounts, no pod is created before the test has added the quota.
+#[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
+fn a_quota_that_is_added_to_new_namespaces_is_kept_or_explained() {
+    let Some(cluster) = Cluster::with_nodes() else { return };
+    let exceeded = &["exceeded quota: quota", "raise the quota"][..];
+    for (hard, refusal) in [(ENOUGH, &[][..]), ("pods: '1'", exceeded)] {
+        let quota = format!(
+            "{{apiVersion: v1, kind: ResourceQuota, metadata: {{name: quota}}, spec: {{hard: {{{hard}}}}}}}"
+        );
+        let stopped = Stopped::controllers();
+        let running = cluster.start(&[&scenario_file("default-deny"), "-o", "json"]);
+        wait_for(|| !cluster.namespaces().is_empty());
+        for namespace in cluster.namespaces() {
+            cluster.kubectl(&["apply", "-n", &namespace, "-f", &file("quota.yaml", &quota)]);
+        }
+        drop(stopped);
+        let finished = Finished::from(running.wait_with_output().unwrap());
+        match refusal {
+            [] => assert_eq!(finished.json()["counts"]["inconclusive"], 0, "{finished:?}"),
+            parts => assert!(parts.iter().all(|part| finished.stderr.contains(part)), "{finished:?}"),
+        }
+        cluster.check_clean();
     }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Client;
 use kube::api::{Api, PostParams};
 
-use super::leftovers::Places;
+use super::places::Places;
 use super::request::{bounded, persistently, say};
 use super::settings::{Control, Settings};
 use crate::backend::Error;

@@ -21,7 +21,7 @@ pub struct Target {
 
 impl Target {
     /// Returns the options of a command for this target, each after a space.
-    pub(super) fn as_options(&self) -> String {
+    pub fn as_options(&self) -> String {
         let kubeconfig = self.kubeconfig.as_ref().map(|path| ("--kubeconfig", path.display().to_string()));
         let context = self.context.clone().map(|context| ("--context", context));
         let given = kubeconfig.into_iter().chain(context);

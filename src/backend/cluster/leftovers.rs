@@ -11,6 +11,7 @@ use kube::{Client, ResourceExt};
 
 use super::live::{OWNER, owners};
 use super::objects::RUN;
+use super::places::Places;
 use super::request::{Namespaced, bounded, list, list_everywhere};
 use super::{access, cleanup, cluster_policies, connect, pods, prepared};
 use crate::backend::Error;
@@ -25,23 +26,12 @@ const START: Duration = Duration::from_secs(60);
 /// Everything that runs have on a cluster.
 pub struct Leftovers {
     client: Client,
+    /// The prepared namespaces to look in.
+    prepared: Vec<String>,
+    /// The namespaces of tenants to look in.
+    tenants: Vec<String>,
     runs: Vec<LeftRun>,
     has_unseen_owners: bool,
-}
-
-/// The namespaces in which a cleanup looks. Without any, it looks in the whole cluster.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Places<'a> {
-    /// Namespaces that were prepared for runs.
-    pub prepared: &'a [String],
-    /// Namespaces of tenants, in which checks may have left probe pods.
-    pub tenants: &'a [String],
-}
-
-impl Places<'_> {
-    fn is_everywhere(self) -> bool {
-        self.prepared.is_empty() && self.tenants.is_empty()
-    }
 }
 
 /// The objects of one run on a cluster.
@@ -111,7 +101,8 @@ impl Leftovers {
         let client = connect::connect(target).await?.client;
         access::check_cleanup(&client, places).await?;
         let (runs, has_unseen_owners) = find(&client, places).await?;
-        Ok(Self { client, runs, has_unseen_owners })
+        let [prepared, tenants] = [places.prepared, places.tenants].map(<[String]>::to_vec);
+        Ok(Self { client, prepared, tenants, runs, has_unseen_owners })
     }
 
     /// Returns whether checks may have left something in namespaces of tenants that this user may not see.
@@ -130,31 +121,44 @@ impl Leftovers {
     /// # Errors
     /// If the cluster cannot be reached, denies a request, or takes too long.
     pub async fn remove(&self, runs: &[&LeftRun]) -> Result<Vec<String>, Error> {
-        let mut removed = Vec::new();
-        for run in runs {
-            // Only the labels of its namespaces say that there was such a run, so the policies are deleted first.
-            let selector = format!("{RUN}={}", run.id);
-            removed.extend(cluster_policies::delete_all(&self.client, &selector).await?);
-        }
-        let owners: Vec<Identity> = runs.iter().flat_map(|run| run.owners.clone()).collect();
-        owners::delete(&self.client, &owners).await?;
-        for owner in &owners {
-            let run = runs.iter().find(|run| run.owners.contains(owner));
-            let selector = format!("{RUN}={}", run.map(|run| run.id.as_str()).unwrap_or_default());
-            pods::until_gone(&self.client, &owner.namespace, &selector).await?;
-            removed.push(format!("ConfigMap {owner}"));
-        }
-        let created: Vec<String> = runs.iter().flat_map(|run| run.namespaces.clone()).collect();
-        cleanup::delete_and_wait(&self.client, &created).await?;
-        removed.extend(created);
-        for run in runs {
-            for name in &run.prepared {
-                prepared::release_one(&self.client, name, &run.id, true).await?;
-                removed.push(name.clone());
-            }
-        }
-        Ok(removed)
+        let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
+        let places = Places { prepared: &self.prepared, tenants: &self.tenants };
+        remove(&self.client, places, &ids).await
     }
+}
+
+/// Removes everything that the runs with these ids have in these places. Returns what was removed.
+pub(super) async fn remove(client: &Client, places: Places<'_>, ids: &[&str]) -> Result<Vec<String>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    // A namespace that was listed before may belong to another run by now, and a run in progress may have more of them.
+    let (mut runs, _) = find(client, places).await?;
+    runs.retain(|run| ids.contains(&run.id.as_str()));
+    let mut removed = Vec::new();
+    for run in &runs {
+        // Only the labels of its namespaces say that there was such a run, so the policies are deleted first.
+        let selector = format!("{RUN}={}", run.id);
+        removed.extend(cluster_policies::delete_all(client, &selector).await?);
+    }
+    let owners: Vec<Identity> = runs.iter().flat_map(|run| run.owners.clone()).collect();
+    owners::delete(client, &owners).await?;
+    for owner in &owners {
+        let run = runs.iter().find(|run| run.owners.contains(owner));
+        let selector = format!("{RUN}={}", run.map(|run| run.id.as_str()).unwrap_or_default());
+        pods::until_gone(client, &owner.namespace, &selector).await?;
+        removed.push(format!("ConfigMap {owner}"));
+    }
+    let created: Vec<String> = runs.iter().flat_map(|run| run.namespaces.clone()).collect();
+    cleanup::delete_and_wait(client, &created).await?;
+    removed.extend(created);
+    for run in &runs {
+        for name in &run.prepared {
+            prepared::release_one(client, name, &run.id, true).await?;
+            removed.push(name.clone());
+        }
+    }
+    Ok(removed)
 }
 
 /// Finds what runs have. Also returns whether owners in namespaces of tenants may exist that this user may not see.

@@ -216,7 +216,8 @@ async fn a_namespace_of_somebody_else_is_not_taken_over() {
     assert!(message.contains("is there already: choose another beginning"), "{message}");
 }
 
-/// A new namespace has no service account at first, and an API server may be unavailable for some time.
+/// A new namespace has no service account at first, its quota is not counted yet, and an API server may be unavailable for
+/// some time.
 #[tokio::test]
 async fn what_passes_is_waited_for() {
     let (tries, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -225,22 +226,20 @@ async fn what_passes_is_waited_for() {
         (&Method::POST, "/api/v1/namespaces") if counted_too.fetch_add(1, Ordering::Relaxed) == 0 => {
             status(503, "apiserver not ready")
         }
-        (&Method::POST, path) if path.ends_with("/pods") => {
-            if counted.fetch_add(1, Ordering::Relaxed) < 3 {
-                status(
-                    403,
-                    "pods \"a\" is forbidden: error looking up service account x/default: serviceaccount \"default\" not found",
-                )
-            } else {
-                status(403, "no more")
-            }
-        }
+        (&Method::POST, path) if path.ends_with("/pods") => match counted.fetch_add(1, Ordering::Relaxed) {
+            0..3 => status(
+                403,
+                "pods \"a\" is forbidden: error looking up service account x/default: serviceaccount \"default\" not found",
+            ),
+            3..6 => status(403, "pods \"a\" is forbidden: status unknown for quota: team, resources: pods"),
+            _ => status(403, "no more"),
+        },
         (&Method::POST, _) => created(),
         _ => status(404, "not found"),
     });
     let error = converge(client).await.unwrap_err().to_string();
     assert!(error.ends_with("no more"), "{error}");
-    assert!(tries.load(Ordering::Relaxed) > 3 && asked.load(Ordering::Relaxed) > 3);
+    assert!(tries.load(Ordering::Relaxed) > 6 && asked.load(Ordering::Relaxed) > 3);
 }
 
 #[tokio::test]

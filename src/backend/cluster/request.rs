@@ -44,6 +44,8 @@ fn is_passing(error: &Error) -> bool {
         // Two requests against the same quota may conflict. Unlike the error for an existing object, this
         // passes.
         Some(409) => !is_there_already(error),
+        // A quota that a controller adds to a new namespace refuses everything until it was counted.
+        Some(403) => say(error).contains("status unknown for quota"),
         Some(code) => matches!(code, 429 | 500 | 502 | 503 | 504),
         None => is_connection(error),
     }

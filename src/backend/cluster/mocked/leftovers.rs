@@ -1,12 +1,14 @@
 //! Tests of what is found of runs.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Method;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::leftovers::{LeftRun, Places, find};
+use super::super::leftovers::{LeftRun, find, remove};
+use super::super::places::Places;
 use super::{client, list, status};
 
 /// Returns the metadata of an object that a run created this many seconds ago, and changed this many seconds ago.
@@ -125,4 +127,36 @@ async fn what_cannot_be_seen_of_checks_is_told() {
     });
     let (runs, has_unseen_owners) = find(&client, Places::default()).await.unwrap();
     assert!(runs.is_empty() && has_unseen_owners);
+}
+
+/// Regression: it removed the namespaces that were listed before the user answered. One of them is another run's by now.
+#[tokio::test]
+async fn what_is_removed_is_listed_again() {
+    let deleted = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&deleted);
+    let client = client(move |method: &Method, path| match (method, path) {
+        (&Method::GET, "/api/v1/namespaces") if noted.lock().unwrap().is_empty() => list(&[
+            object("netproof-1-x", "old", 900, 900),
+            object("netproof-1-y", "old", 9, 9),
+            object("netproof-2-x", "new", 9, 9),
+        ]),
+        (&Method::GET, "/api/v1/namespaces") => list(&[object("netproof-2-x", "new", 9, 9)]),
+        (&Method::DELETE, path) if path.ends_with("/pods") => list(&[]),
+        (&Method::DELETE, path) => {
+            noted.lock().unwrap().push(path.to_owned());
+            (200, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
+        }
+        (
+            &Method::GET,
+            "/api/v1/pods" | "/api/v1/configmaps" | "/apis/networking.k8s.io/v1/networkpolicies",
+        ) => list(&[]),
+        _ => status(404, "not found"),
+    });
+    let mut removed = remove(&client, Places::default(), &["old"]).await.unwrap();
+    removed.sort();
+    assert_eq!(removed, ["netproof-1-x", "netproof-1-y"]);
+    let mut deleted = deleted.lock().unwrap().clone();
+    deleted.sort();
+    assert_eq!(deleted, ["/api/v1/namespaces/netproof-1-x", "/api/v1/namespaces/netproof-1-y"]);
+    assert_eq!(remove(&client, Places::default(), &["gone"]).await.unwrap(), [""; 0]);
 }
