@@ -142,8 +142,7 @@ impl Asked {
             everywhere: matches!(error, Error::Unavailable(_)),
             message: error.to_string(),
         });
-        let with_wish =
-            |(cell, question): (CellResult, &Question)| CellResult { intended: question.wanted(), ..cell };
+        let with_wish = |(cell, question): (CellResult, &Question)| cell.with_intent(question.wanted());
         let cells: Vec<_> = self.cells.into_iter().zip(questions).map(with_wish).collect();
         let step = self.observed.map(|observed| StepResult {
             name: step,
