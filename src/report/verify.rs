@@ -94,6 +94,12 @@ impl Report<'_> {
             Plain(&run.backend),
         );
         self.page.line(format!("{}  {}: {scope}", paint(style, word), paint(STRONG, what)));
+        if *outcome == Outcome::Fail {
+            // Otherwise, it is in the first line.
+            for failure in run.scenarios.iter().filter_map(|check| check.failure.as_ref()) {
+                self.page.line(paint(UNSURE, lines(failure)));
+            }
+        }
         self.page.proof(run);
         if !co_owned.is_empty() {
             let text = format!("co-owned: {}", co_owned.join(", "));
