@@ -36,7 +36,8 @@ pub(super) fn classes(
         selectors.iter().flat_map(LabelSelector::requirements).map(|requirement| requirement.key()).collect();
     let workloads = workload_names(snapshot);
     let mut classes = BTreeMap::<Key, Class>::new();
-    let can_have_twin = |pod: &Pod| !pod.ended && !pod.host_network && is_wanted(pod);
+    let is_twin = |pod: &Pod| pod.labels.contains_key(RUN);
+    let can_have_twin = |pod: &Pod| !pod.ended && !pod.host_network && !is_twin(pod) && is_wanted(pod);
     for (index, pod) in cluster.pods.iter().enumerate().filter(|(_, pod)| can_have_twin(pod)) {
         let Some(node) = &pod.node else { continue };
         let key =
@@ -67,6 +68,9 @@ pub(super) fn classes(
     }
     classes.into_values().collect()
 }
+
+/// Label of the probe pods of other checks, which may run at the same time.
+const RUN: &str = "netproof.dev/run";
 
 /// Name of a class of pods without labels, of which there is none yet.
 const UNLABELLED: &str = "new-pod";

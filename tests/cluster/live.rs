@@ -268,6 +268,12 @@ fn workloads_notice_nothing_of_their_twins() {
         wait_for(|| live.has_lost_pod());
         let again = live.deploy(&world).await.unwrap();
         live.check_intact(&world).await.unwrap();
+        // Without their owner, all are deleted, and none are added by surprise.
+        let owner = format!("netproof-{}", live.run());
+        cluster.kubectl(&["delete", "configmap", "-n", "shop", &owner]);
+        wait_for(|| live.lost_pods().len() == 5);
+        let message = live.deploy(&world).await.unwrap_err().to_string();
+        assert!(message.contains("another user deleted the ConfigMap that owns them"), "{message}");
         live.finish().await.unwrap();
         [addresses(&world, &deployed), addresses(&world, &again)].concat()
     });
@@ -295,7 +301,8 @@ impl Unreachable {
 
     fn change(how: &str, node: &str) {
         let rule = ["OUTPUT", "-p", "tcp", "--dport", "15118", "-j", "DROP"];
-        let first = ["netns", "exec", node, "iptables", how];
+        // An enforcer may replace the whole table `filter`.
+        let first = ["netns", "exec", node, "iptables", "-w", "-t", "raw", how];
         assert!(Command::new("ip").args(first).args(rule).status().unwrap().success());
     }
 }
@@ -340,6 +347,7 @@ fn twins_start_where_everything_is_denied() {
     let world = workloads.world();
     block_on(async {
         let mut live = Live::open(cluster.settings(), &[]).await.unwrap();
+        live.preflight(&world).await.unwrap();
         live.deploy(&world).await.unwrap();
         live.check_intact(&world).await.unwrap();
         live.finish().await.unwrap();

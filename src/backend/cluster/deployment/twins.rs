@@ -39,11 +39,23 @@ impl Deployment {
 
     /// Starts the pods of a state that do not exist, and deletes those that are lost or not in the state. Changes
     /// nothing else.
+    ///
+    /// # Errors
+    /// If the owner of a namespace was replaced, or a pod cannot start.
     pub(in crate::backend::cluster) async fn start_twins(
         &mut self,
         world: &World,
         owners: &Owners,
     ) -> Result<(), Error> {
+        let is_replaced = |(namespace, new): (&String, &OwnerReference)| {
+            let old = self.owners.as_ref().and_then(|owners| owners.get(namespace));
+            old.is_some_and(|old| old.uid != new.uid).then(|| namespace.clone())
+        };
+        if let Some(namespace) = owners.iter().find_map(is_replaced) {
+            // The agent is still being deleted with it.
+            let message = "another user deleted the ConfigMap that owns them: repeat the check";
+            return Err(Error::failed(format!("replace the probe pods of namespace {namespace}"), message));
+        }
         self.owners = Some(owners.clone());
         self.remove_lost().await?;
         let wanted: BTreeSet<Identity> = world.cluster.pods.iter().map(Identity::of_pod).collect();

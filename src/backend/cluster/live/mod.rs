@@ -351,6 +351,9 @@ fn twins<'a>(shared: &Shared, world: &'a World) -> Result<Vec<Twin<'a>>, Error> 
             .pod(&identity.namespace, &identity.name)
             .ok_or_else(|| missing("the state has no such pod"))?;
         let node = pod.node.as_deref().ok_or_else(|| missing("its node is not known"))?;
+        if pod.host_network {
+            return Err(missing("a pod in the network of its node cannot be added"));
+        }
         let labels = shared.maker.twin_labels(&pod.labels);
         Ok(Twin { pod: identity.clone(), labels, node, world: Some(pod) })
     });
