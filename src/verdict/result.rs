@@ -88,11 +88,10 @@ impl CellResult {
             Some(Decision::Undefined) | None => true,
         };
         let unknown = self.expected.unknown_facts();
-        let verdict = match self.verdict {
-            Verdict::Undefined if !is_fulfilled && !unknown.is_empty() => {
-                Verdict::Inconclusive(Cause::FactsUnknown(unknown.join("; ")))
-            }
-            verdict => verdict,
+        let is_inconclusive = self.verdict == Verdict::Undefined && !is_fulfilled && !unknown.is_empty();
+        let verdict = match is_inconclusive {
+            true => Verdict::Inconclusive(Cause::FactsUnknown(unknown.join("; "))),
+            false => self.verdict,
         };
         Self { intended, verdict, ..self }
     }
