@@ -11,6 +11,7 @@ mod lost;
 mod restrictions;
 mod site;
 mod snapshot;
+mod tenants;
 mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -94,7 +94,7 @@ fn a_service_whose_endpoints_are_not_known_is_named_in_table_and_json() {
     let service = service("name: db, namespace: x", "type: LoadBalancer, ports: [{port: 5432}]", "");
     let expect = |arguments: &[&str]| expect("endpoints", &(pods() + &service), arguments).exits(0);
     let note = expect(&[]).stderr;
-    let line = "not in the table: Service x/db: no selector: where it leads is not known";
+    let line = "not in the table: Service x/db: no selector: what comes from outside";
     assert!(note.contains(line), "{note}");
     let json = expect(&["-o", "json"]).json();
     assert_eq!(json["unshown"][0]["services"], serde_json::json!(["x/db"]));

@@ -251,6 +251,26 @@ fn running_workloads_are_asked_to_accept_connections_if_wanted() {
     assert!(reached.iter().any(|to| !to.contains(['@', ':'])), "{reached:?}");
 }
 
+/// No API server runs in the lab, so nothing is said about it.
+#[test]
+fn an_api_server_that_nobody_reaches_accuses_no_policy() {
+    let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: kubernetes, namespace: default}\n\
+                   spec: {clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1], ports: [{name: https, port: 443, targetPort: 6443}]}\n";
+    let slice = "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: kubernetes\n  \
+                 namespace: default\n  labels: {kubernetes.io/service-name: kubernetes}\naddressType: IPv4\n\
+                 endpoints: [{addresses: [192.0.2.7]}]\nports: [{name: https, port: 6443}]\n";
+    for slice in ["", slice] {
+        let mut example = guide();
+        example.manifests += &format!("{service}{slice}");
+        let document = example.json("api-server", &[]);
+        assert_eq!(differences(&document), [] as [Value; 0]);
+        assert_eq!(document["exitCode"], 0, "{document}");
+        assert!(texts(document["silent"].as_array().unwrap()).contains("service:default/kubernetes 443/TCP"));
+        let plan = example.json("api-server", &["--dry-run"]);
+        assert!(texts(plan["outside"].as_array().unwrap()).contains("service:default/kubernetes 443/TCP"));
+    }
+}
+
 #[test]
 fn groups_of_namespaces_are_tenants_without_a_file() {
     let manifests = file("verify/groups.yaml", guide().manifests);

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::snapshot::SnapshotOptions;
 use super::{Format, output, value};
 use crate::document::TenantListDocument;
 use crate::policy::Cluster;
@@ -32,7 +33,7 @@ enum Action {
 
 /// Check a tenants file, and show the tenants with their namespaces
 ///
-/// With manifests, every name and selector of the file must match something in them. Without manifests, only the file
+/// With manifests or a cluster, every name and selector of the file must match something in them. Without, only the file
 /// itself is checked. Sends no packets.
 #[derive(Debug, Args)]
 #[command(after_help = CHECK_EXAMPLES)]
@@ -42,7 +43,7 @@ struct CheckArgs {
 
     /// Manifests: files, folders, or - for standard input; YAML or JSON
     #[arg(value_name = "MANIFESTS")]
-    manifests: Vec<PathBuf>,
+    paths: Vec<PathBuf>,
 
     /// The namespace of objects that name none, as with kubectl apply -n
     /// [default: default]
@@ -52,9 +53,12 @@ struct CheckArgs {
     /// What to print
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     output: Format,
+
+    #[command(flatten)]
+    live: SnapshotOptions,
 }
 
-/// Write a first tenants file, from what manifests contain
+/// Write a first tenants file, from what manifests or a cluster contain
 ///
 /// The tenants are groups of namespaces by a label that well-known tools set, or else the single namespaces. Each is
 /// closed to the others, and shared services that are found may be reached. Read and change the file before you use it:
@@ -63,8 +67,8 @@ struct CheckArgs {
 #[command(after_help = INIT_EXAMPLES)]
 struct InitArgs {
     /// Manifests: files, folders, or - for standard input; YAML or JSON
-    #[arg(required = true, value_name = "MANIFESTS")]
-    manifests: Vec<PathBuf>,
+    #[arg(required_unless_present = "from_cluster", value_name = "MANIFESTS")]
+    paths: Vec<PathBuf>,
 
     /// The key of the label whose value is the tenant of a namespace
     #[arg(long, value_name = "KEY")]
@@ -74,6 +78,9 @@ struct InitArgs {
     /// [default: default]
     #[arg(short, long, value_name = "NAMESPACE", value_parser = value::namespace)]
     namespace: Option<String>,
+
+    #[command(flatten)]
+    live: SnapshotOptions,
 }
 
 /// Write a tenants file from the description of another tool
@@ -100,18 +107,20 @@ struct AksArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  netproof tenants init deploy/ >tenants.yaml      a first file
-  netproof tenants check tenants.yaml deploy/      is it right?";
+  netproof tenants init --from-cluster >tenants.yaml       a first file
+  netproof tenants check tenants.yaml --from-cluster       is it right?";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
   netproof tenants check tenants.yaml
   netproof tenants check tenants.yaml deploy/
+  netproof tenants check tenants.yaml --from-cluster
   kubectl get ns,nodes,pods,svc -A -o json | netproof tenants check tenants.yaml -";
 
 const INIT_EXAMPLES: &str = "\
 Examples:
   netproof tenants init deploy/ >tenants.yaml
+  netproof tenants init --from-cluster >tenants.yaml
   netproof tenants init --tenant-label example.com/team deploy/ >tenants.yaml
   kubectl get ns,nodes,pods,svc,netpol -A -o json | netproof tenants init - >tenants.yaml";
 
@@ -123,7 +132,11 @@ pub(super) fn tenants(args: &TenantsArgs) -> anyhow::Result<ExitCode> {
     let text = match &args.action {
         Action::Check(args) => check(args)?,
         Action::Init(args) => {
-            first_file(&cluster(&args.manifests, args.namespace.as_deref())?, args.tenant_label.as_deref())?
+            let cluster = match live(&args.live)? {
+                Some(cluster) => cluster,
+                None => cluster(&args.paths, args.namespace.as_deref())?,
+            };
+            first_file(&cluster, args.tenant_label.as_deref())?
         }
         Action::Import(ImportArgs { from: Origin::Aks(args) }) => aks(&one(&args.file)?)?,
     };
@@ -133,12 +146,15 @@ pub(super) fn tenants(args: &TenantsArgs) -> anyhow::Result<ExitCode> {
 
 fn check(args: &CheckArgs) -> anyhow::Result<String> {
     let tenants = Tenants::read(&one(&args.file)?)?;
-    if args.manifests.is_empty() {
-        return Ok(
-            "the file is valid; add manifests to compare its names and selectors with them\n".to_owned()
-        );
-    }
-    let cluster = cluster(&args.manifests, args.namespace.as_deref())?;
+    let cluster = match live(&args.live)? {
+        Some(cluster) => cluster,
+        None if args.paths.is_empty() => {
+            let what =
+                "the file is valid; add manifests or --from-cluster to compare its names and selectors";
+            return Ok(format!("{what}\n"));
+        }
+        None => cluster(&args.paths, args.namespace.as_deref())?,
+    };
     let list = TenantListDocument::new(&tenants.resolve(&cluster)?, &cluster);
     Ok(match args.output {
         Format::Table => report::tenants_table(&list),
@@ -153,6 +169,15 @@ fn one(path: &PathBuf) -> anyhow::Result<Text> {
     }
     let text = source::read(std::slice::from_ref(path))?.into_iter().next();
     text.ok_or_else(|| anyhow::anyhow!("{}: nothing in it", path.display()))
+}
+
+/// Reads a live cluster, if the options name one.
+fn live(options: &SnapshotOptions) -> anyhow::Result<Option<Cluster>> {
+    let snapshot = options.read()?;
+    Ok(snapshot.map(|snapshot| {
+        output::warnings(&snapshot.notes(), &[]);
+        snapshot.cluster
+    }))
 }
 
 fn cluster(manifests: &[PathBuf], namespace: Option<&str>) -> anyhow::Result<Cluster> {

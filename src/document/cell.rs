@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Millis, names, texts};
-use crate::policy::{self, Decision, Direction, IpFamily};
+use crate::policy::{self, Decision, Direction, IpFamily, UndefinedCause};
 use crate::verdict::{self, CellResult, Change, DeliveredUntil};
 
 names! {
@@ -191,7 +191,7 @@ impl Cell {
         match problem {
             Problem::Leak => self.verdict == Verdict::Leak,
             Problem::Blocked => self.verdict == Verdict::Blocked,
-            Problem::PolicyGap => self.contradicts(self.intended),
+            Problem::PolicyGap => self.contradicts(self.intended) && !self.lacks_facts(),
             Problem::AssertionError => self.contradicts(self.asserted),
             Problem::Late => self.limit_ms.is_some_and(|limit| self.is_later_than(limit)),
             Problem::Flaky => self.verdict == Verdict::Flaky,
@@ -204,6 +204,16 @@ impl Cell {
         let has_no_address =
             || self.reasons.iter().any(|reason| reason.undefined.as_deref() == Some(NO_ADDRESS));
         claim.is_some_and(|claim| claim != self.promised()) && !has_no_address()
+    }
+
+    /// Returns whether the policies' decision depends on facts that are not known.
+    fn lacks_facts(&self) -> bool {
+        let is_unknown = |reason: &Reason| {
+            let kind = reason.undefined.as_deref();
+            kind.is_some_and(|kind| UndefinedCause::FACTS.contains(&kind))
+                || reason.reading == Some(Decision::Undefined)
+        };
+        self.promised() == Decision::Undefined && self.reasons.iter().any(is_unknown)
     }
 
     /// Returns whether a probe that was sent after a limit showed that the change was not in force yet.

@@ -288,6 +288,20 @@ mod tests {
     }
 
     #[test]
+    fn an_intent_that_depends_on_unknown_facts_is_no_policy_gap() {
+        let problems = |kind: &str| {
+            let cell = CELL.replace(r#""verdict": "match""#, r#""verdict": "inconclusive""#);
+            let cell = cell.replace(r#""settledMs": 7, "#, "");
+            let cell = cell.replace(r#""expected": "deny""#, r#""expected": "undefined""#);
+            let reason = format!(r#", "reasons": [{{"text": "…", "undefined": "{kind}"}}]}}"#);
+            let document = RunDocument::parse("a.json", &with_cells(&cell.replace('}', &reason))).unwrap();
+            document.scenarios[0].problems(&document.scenarios[0].steps[0].cells[0])
+        };
+        assert_eq!(problems("backends-unknown"), [Problem::Inconclusive].into());
+        assert_eq!(problems("service-address"), [Problem::PolicyGap, Problem::Inconclusive].into());
+    }
+
+    #[test]
     fn what_is_no_result_is_refused() {
         insta::assert_snapshot!(error("{"), @"before.json:1:1: no result of `netproof run -o json`: EOF while parsing an object");
         insta::assert_snapshot!(error("[]"), @"before.json:1:2: no result of `netproof run -o json`: invalid length 0, expected an object");

@@ -28,7 +28,8 @@ impl Pace {
 /// Returns whether a destination without an agent is a program of a workload, and not one of the cluster itself.
 pub(super) fn is_workload(destination: &EndpointName) -> bool {
     match destination {
-        EndpointName::Pod { .. } | EndpointName::Service { .. } => true,
+        EndpointName::Pod { .. } => true,
+        EndpointName::Service { .. } => !destination.is_api_server(),
         EndpointName::Node(_) | EndpointName::External(_) => false,
     }
 }

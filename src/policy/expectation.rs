@@ -45,6 +45,28 @@ impl Expectation {
         self.reasons.iter().any(is_it)
     }
 
+    /// Returns what is not known, if the decision depends on it. Empty if the decision is known, or if the
+    /// specification leaves it open.
+    pub fn unknown_facts(&self) -> Vec<String> {
+        if self.decision != Decision::Undefined {
+            return Vec::new();
+        }
+        let is_unknown = |reason: &&Reason| match reason {
+            Reason::Undefined(cause) => UndefinedCause::FACTS.contains(&cause.kind()),
+            // A reading that is undefined itself does not say why.
+            Reason::Reading { decision, .. } => *decision == Decision::Undefined,
+            Reason::NotIsolated(_)
+            | Reason::AllowedBy { .. }
+            | Reason::DeniedBy(_)
+            | Reason::PassedBy(_)
+            | Reason::Isolated { .. }
+            | Reason::OwnAddress
+            | Reason::OwnNode
+            | Reason::NoPodNetwork => false,
+        };
+        self.reasons.iter().filter(is_unknown).map(ToString::to_string).collect()
+    }
+
     /// Returns the policies that allow or deny the flow, each with the direction in which it does so. Empty if no
     /// policy decides, and if the specification leaves the flow undefined.
     pub fn deciding_policies(&self) -> Vec<(&PolicyName, Direction)> {

@@ -130,11 +130,16 @@ impl Engine {
         }
     }
 
-    /// Returns the end with this address: a node (as for the endpoints of the API server), or an address outside the
-    /// cluster.
+    /// Returns the end with this address: a node (as for the endpoints of the API server), a pod, or an address outside
+    /// the cluster.
     fn endpoint_at(&self, address: IpAddr) -> Endpoint {
-        let node = self.nodes.iter().find(|(_, node)| node.addresses.contains(&address));
-        node.map_or(Endpoint::External(address), |(id, _)| Endpoint::Node(id))
+        let mut nodes = self.nodes.iter();
+        if let Some((id, _)) = nodes.find(|(_, node)| node.addresses.contains(&address)) {
+            return Endpoint::Node(id);
+        }
+        let has = |pod: &Pod| !pod.ended && pod.addresses.contains(&address);
+        let pod = self.pods.iter().find(|(_, pod)| has(pod));
+        pod.map_or(Endpoint::External(address), |(id, _)| Endpoint::Pod(id))
     }
 
     fn evaluate_backend(

@@ -21,6 +21,19 @@ macro_rules! causes {
             /// The names of all kinds, in the order of `docs/semantics.md`.
             pub const KINDS: &[&str] = &[$($kind),+];
 
+            /// The names of the kinds for which something is missing: a fact that is not known, or an endpoint that
+            /// could receive packets. The policies are not to blame for it.
+            pub const FACTS: &[&str] = &[
+                "backends-unknown",
+                "no-backends",
+                "no-service-port",
+                "address-unknown",
+                "labels-unknown",
+                "subject-unknown",
+                "node-labels",
+                "domain-names",
+            ];
+
             /// Returns the name of the reason's kind in JSON and in `docs/semantics.md`.
             pub fn kind(&self) -> &'static str {
                 match self {
@@ -141,5 +154,10 @@ mod tests {
         let rows = documented.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
         let listed: Vec<_> = rows.map(|(name, _)| name).collect();
         assert_eq!(listed, UndefinedCause::KINDS);
+    }
+
+    #[test]
+    fn kinds_of_missing_facts_are_kinds() {
+        assert!(UndefinedCause::FACTS.iter().all(|kind| UndefinedCause::KINDS.contains(kind)));
     }
 }

@@ -178,12 +178,10 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
 
 /// Adds what the author and the owner say about a cell.
 fn with_claims(Finding { result, is_of_endpoint }: Finding, step: &Step) -> CellResult {
-    CellResult {
-        // The author wrote about the Service, and this result may be about one of its endpoints.
-        asserted: last_claim(&step.expect, &result.cell).filter(|_| !is_of_endpoint),
-        intended: last_claim(&step.intent, &result.cell),
-        ..result
-    }
+    // The author wrote about the Service, and this result may be about one of its endpoints.
+    let asserted = last_claim(&step.expect, &result.cell).filter(|_| !is_of_endpoint);
+    let intended = last_claim(&step.intent, &result.cell);
+    CellResult { asserted, ..result }.with_intent(intended)
 }
 
 /// Returns the claim of the last assertion that covers a cell.

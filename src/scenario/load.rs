@@ -12,7 +12,7 @@ use super::spec_rule::SpecRule;
 use super::step::Step;
 use super::topology;
 use crate::policy::{ClusterPolicyKind, ClusterPolicyName};
-use crate::snapshot::{Identity, Object, OtherKinds, OtherObject, Reading, Scaler, objects};
+use crate::snapshot::{EndpointSlice, Identity, Object, OtherKinds, OtherObject, Reading, Scaler, objects};
 use crate::source::{self, Document, Error, Located, Location, Node, Place, Text, decode, quote};
 use crate::world::{Action, Capability, ParseError, Probe, World};
 
@@ -249,7 +249,9 @@ impl Reader {
                     let message = "a scenario's nodes are those of its topology: describe them there";
                     return Err(Error::new(item.place, message));
                 }
-                Object::Scaler(Scaler { object, .. }) | Object::Other(object) => {
+                Object::Scaler(Scaler { object, .. })
+                | Object::EndpointSlice(EndpointSlice { object, .. })
+                | Object::Other(object) => {
                     *ignored.entry(object).or_default() += 1;
                     continue;
                 }

@@ -40,6 +40,11 @@ impl Identity {
     pub fn of_policy(policy: &NetworkPolicy) -> Self {
         Self::new(&policy.namespace, &policy.name)
     }
+
+    /// Returns the identity of the Service through which pods reach the API server.
+    pub fn api_server() -> Self {
+        Self::new("default", "kubernetes")
+    }
 }
 
 /// Writes `namespace/name`, or only the name of an object without a namespace.

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::attach::{Parts, Workload};
+use super::endpoint_slice::{self, EndpointSlice};
 use super::identity::Identity;
 use super::info::{NotEnforced, SnapshotInfo, Unseen};
 use super::named::WrittenPolicy;
@@ -99,6 +100,7 @@ struct Builder<'a> {
     snapshot: Snapshot,
     seen: HashMap<(&'static str, Identity), Seen<'a>>,
     parts: Parts<'a>,
+    slices: Vec<EndpointSlice>,
     nodes: Vec<ReadNode>,
     /// Number of objects whose names the API server completes, by kind and incomplete name.
     generated: HashMap<(&'static str, Identity), usize>,
@@ -178,6 +180,7 @@ impl<'a> Builder<'a> {
                 }
             }
             Object::Scaler(scaler) => self.parts.scalers.push(scaler),
+            Object::EndpointSlice(slice) => self.slices.push(slice),
             Object::Other(object) => *self.others.entry(object).or_default() += 1,
         }
         Ok(())
@@ -216,6 +219,9 @@ impl<'a> Builder<'a> {
     }
 
     fn finish(mut self) -> Result<Snapshot, Error> {
+        let names = self.snapshot.unshown.get(&Unshown::ExternalName);
+        let is_name = |service: &Identity| names.is_some_and(|names| names.contains(service));
+        endpoint_slice::apply(&self.slices, &mut self.snapshot.cluster.services, is_name);
         self.snapshot.workloads = std::mem::take(&mut self.parts).attach(&mut self.snapshot.cluster)?;
         self.add_namespaces();
         let mut other = OtherKinds::new(&self.others);

@@ -8,6 +8,7 @@ mod attach;
 pub mod cluster_policy;
 mod controller_labels;
 mod distinction;
+mod endpoint_slice;
 mod field;
 mod group;
 mod identity;
@@ -34,6 +35,7 @@ mod workload;
 mod workload_kind;
 
 pub use attach::Workload;
+pub use endpoint_slice::EndpointSlice;
 pub use field::{Field, Problem};
 pub use identity::Identity;
 pub use info::{NotEnforced, SnapshotInfo, Unseen};

@@ -10,6 +10,7 @@ use super::cluster_policy::{
     AdminNetworkPolicySpec, BaselineAdminNetworkPolicySpec, ClusterNetworkPolicySpec, ClusterPolicyObject,
     Manifest, Spec,
 };
+use super::endpoint_slice::{self, EndpointSlice};
 use super::field::{Field, Problem};
 use super::identity::{generated_identity, identity};
 use super::kind::{self, Kind, Mistake};
@@ -59,6 +60,8 @@ pub enum Object {
     ClusterPolicy(WrittenClusterPolicy),
     /// An autoscaler, which changes the number of a workload's pods.
     Scaler(Scaler),
+    /// `discovery.k8s.io/v1 EndpointSlice`
+    EndpointSlice(EndpointSlice),
     /// Anything else.
     Other(OtherObject),
 }
@@ -74,6 +77,7 @@ impl Object {
             | Self::Template(_)
             | Self::Service(_)
             | Self::Scaler(_)
+            | Self::EndpointSlice(_)
             | Self::Other(_) => false,
         }
     }
@@ -183,8 +187,11 @@ fn read<'a>(
     } else {
         let scaler = scaler::read(&full_kind, node, context.reading.namespace)
             .map_err(|problem| failed(problem.within(file, node)))?;
+        let slice = endpoint_slice::read(&full_kind, node, context.reading.namespace, is_live(node))
+            .map_err(|error| failed(Error::at(file, error.at(), error.to_string()).because(error)))?;
         let other = || Object::Other(OtherObject::new(full_kind.clone(), node));
-        (scaler.map_or_else(other, Object::Scaler), Vec::new())
+        let object = scaler.map(Object::Scaler).or_else(|| slice.map(Object::EndpointSlice));
+        (object.unwrap_or_else(other), Vec::new())
     };
     let place = Place { name: Arc::clone(file), location: Some(node.at) };
     items.push(Item { object, place, node, full_kind, unknown_fields });

@@ -197,7 +197,7 @@ pub(super) fn unshown(object: &api::Service, service: &Service) -> Vec<Unshown> 
         (Backends::Unknown | Backends::Selected(_) | Backends::Addresses(_), _) => false,
     };
     let has_addresses = spec.external_ips.as_ref().is_some_and(|list| !list.is_empty());
-    let all = [(is_open, Unshown::UnknownBackends), (has_addresses, Unshown::ExternalAddresses)];
+    let all = [(is_open, Unshown::NoSelector), (has_addresses, Unshown::ExternalAddresses)];
     all.into_iter().filter(|(holds, _)| *holds).map(|(_, why)| why).collect()
 }
 
@@ -209,7 +209,7 @@ pub enum Unshown {
     /// `externalIPs`
     ExternalAddresses,
     /// A `NodePort` or `LoadBalancer` without a selector.
-    UnknownBackends,
+    NoSelector,
 }
 
 impl fmt::Display for Unshown {
@@ -221,8 +221,8 @@ impl fmt::Display for Unshown {
             Self::ExternalAddresses => {
                 "externalIPs: what comes through these addresses may have a node's address or the client's, and both have to be allowed at its pods"
             }
-            Self::UnknownBackends => {
-                "no selector: where it leads is not known, and so not what comes from outside through the nodes to it"
+            Self::NoSelector => {
+                "no selector: what comes from outside through the nodes to its endpoints is not in the table"
             }
         })
     }

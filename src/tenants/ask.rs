@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::facts::{Backend, api_service};
+use super::facts::Backend;
 use super::intent::{Intent, Mode, Party, Wish};
 use super::rule::{Scope, Sharing};
 use super::standing;
@@ -143,10 +143,19 @@ impl Tenancy {
         service: &Identity,
         asked @ (port, protocol): At,
     ) -> Option<Intent> {
-        if *service == api_service() {
-            return self.to_api_server(from, asked);
+        let backends = self.facts.backends(service, port, protocol);
+        if *service == Identity::api_server() {
+            // NetworkPolicies always allow connections between a pod and its own node.
+            let is_on_own_node = backends.iter().any(|backend| match backend {
+                Backend::Address(address, _) => {
+                    from.node.is_some() && self.facts.node_of(*address) == from.node
+                }
+                Backend::Pod(..) => false,
+            });
+            let intent = self.to_api_server(from, asked);
+            return intent.filter(|intent| !is_on_own_node || intent.wish != Wish::Forbidden);
         }
-        self.to_backends(from, self.facts.backends(service, port, protocol), protocol)
+        self.to_backends(from, backends, protocol)
     }
 
     fn to_backends(
@@ -627,6 +636,11 @@ mod tests {
         assert_eq!(tcp(&tenancy, "a1", "169.254.169.254", 81), PERMITTED);
         assert_eq!(tcp(&tenancy, "a1", "node-2", 22), PERMITTED);
         assert_eq!(tcp(&tenancy, "a1", "node-1", 10_250), None);
+        let labels = Labels::new();
+        let on_node_2 = Party::Pod { namespace: "a1", labels: &labels, node: Some("node-2") };
+        let api_server = Party::Service { namespace: "default", name: "kubernetes" };
+        let intent = tenancy.intent(on_node_2, api_server, Port::new(443).unwrap(), Protocol::Tcp);
+        assert_eq!(intent, None, "the API server is on the pod's own node");
         let off = two("", "", "standing: false\n");
         for (to, port) in asked {
             let wish = if port == 30_080 { None } else { PERMITTED };

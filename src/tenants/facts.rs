@@ -30,11 +30,6 @@ pub(super) enum Backend<'a> {
     Address(IpAddr, Port),
 }
 
-/// Returns the Service through which pods reach the API server.
-pub(super) fn api_service() -> Identity {
-    Identity::new("default", "kubernetes")
-}
-
 impl Facts {
     pub(super) fn new(cluster: &Cluster) -> Self {
         let mut by_namespace: BTreeMap<&str, Vec<&Pod>> = BTreeMap::new();
@@ -57,7 +52,7 @@ impl Facts {
             (Identity::of_service(service), KnownService { service: service.clone(), pods: backends })
         };
         let services: BTreeMap<_, _> = cluster.services.iter().map(known).collect();
-        let api_servers = services.get(&api_service()).map(|known| endpoints(&known.service));
+        let api_servers = services.get(&Identity::api_server()).map(|known| endpoints(&known.service));
         let addresses = |node: &crate::policy::Node| [&*node.addresses, &*node.external_addresses].concat();
         let node_of = cluster
             .nodes

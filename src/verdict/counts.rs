@@ -68,7 +68,7 @@ impl Counts {
             judged_denials: usize::from(is_judged && is_denial),
             skipped_claims: usize::from(is_claim && is_skipped),
             excused_claims: usize::from(is_claim && cell.is_excused()),
-            gaps: usize::from(cell.contradicts(cell.intended)),
+            gaps: usize::from(cell.is_policy_gap()),
             assertion_errors: usize::from(cell.contradicts(cell.asserted)),
             late: usize::from(cell.is_late()),
             retries: cell.retries as usize,

@@ -72,6 +72,9 @@ pub enum Cause {
     /// Nothing was delivered to or from an end, and no other sign shows that its network works.
     #[error("nothing shows that the network of {0} works, so its silence proves nothing")]
     NoSignOfLife(String),
+    /// What the policies say depends on facts that are not known.
+    #[error("what the policies say depends on what is not known: {0}")]
+    FactsUnknown(String),
     /// An end has no address of the family.
     #[error("one end has no address of this family")]
     NoAddress,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::enforcers::Nodes;
 use super::excuse::{AppliedProfile, Excuse};
-use super::judge::Verdict;
+use super::judge::{Cause, Verdict};
 use super::latency::{Change, Punctuality, Settling, TimeToSettle};
 use super::observation::Observation;
 use super::open::OpenConnection;
@@ -77,8 +77,33 @@ impl CellResult {
         if self.excused.is_some() { Decision::Undefined } else { self.expected.decision }
     }
 
-    /// Returns whether the policies contradict a claim. A contradicted intent is a policy gap, and a contradicted
-    /// assertion is an assertion error. The policies say nothing about an end without an address.
+    /// Sets what the owner wants. If the policies' decision depends on facts that are not known, it can neither be
+    /// compared with that, nor does it count as fulfilled: the cell is inconclusive. A required connection that got
+    /// through is fulfilled.
+    #[must_use]
+    pub fn with_intent(self, intended: Option<Claim>) -> Self {
+        let is_fulfilled = match intended {
+            Some(Decision::Allow) => self.observed == Some(Observation::Connected),
+            Some(Decision::Deny) => false,
+            Some(Decision::Undefined) | None => true,
+        };
+        let unknown = self.expected.unknown_facts();
+        let is_inconclusive = self.verdict == Verdict::Undefined && !is_fulfilled && !unknown.is_empty();
+        let verdict = match is_inconclusive {
+            true => Verdict::Inconclusive(Cause::FactsUnknown(unknown.join("; "))),
+            false => self.verdict,
+        };
+        Self { intended, verdict, ..self }
+    }
+
+    /// Returns whether the policies do not say what their owner wants. What the specification leaves open is not what an
+    /// owner wants either. If a fact is not known, the policies are not to blame.
+    pub fn is_policy_gap(&self) -> bool {
+        self.contradicts(self.intended) && self.expected.unknown_facts().is_empty()
+    }
+
+    /// Returns whether the policies contradict a claim. A contradicted assertion is an assertion error. The policies say
+    /// nothing about an end without an address.
     pub fn contradicts(&self, claim: Option<Claim>) -> bool {
         claim.is_some_and(|claim| claim != self.expected.decision) && !self.expected.has_no_address()
     }
@@ -306,5 +331,53 @@ impl RunResult {
         }
         let mut failures = self.scenarios.iter().filter_map(|scenario| scenario.failure.as_ref());
         failures.find(|failure| failure.everywhere)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{IpFamily, Port, Protocol, UndefinedCause};
+    use crate::world::{EndpointName, Probe};
+
+    fn cell(cause: UndefinedCause, observed: Observation) -> CellResult {
+        let probe = Probe::Port { port: Port::new(443).unwrap(), protocol: Protocol::Tcp };
+        let (from, to) = (EndpointName::pod("x", "a"), EndpointName::service("default", "kubernetes"));
+        CellResult {
+            cell: Cell { from, to, family: IpFamily::V4, probe },
+            expected: Expectation::undefined(cause),
+            excused: None,
+            asserted: None,
+            intended: None,
+            observed: Some(observed),
+            verdict: Verdict::Undefined,
+            attempts: 1,
+            silences: 0,
+            retries: 0,
+            settled: None,
+            delivered_until: None,
+            nodes: Nodes::default(),
+            repeated: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_no_policy_gap_and_no_pass() {
+        let unknown = || UndefinedCause::BackendsUnknown("default/kubernetes".to_owned());
+        let open = || UndefinedCause::Hairpin("default/kubernetes".to_owned());
+        let judged = |cause, observed, intended| {
+            let cell = cell(cause, observed).with_intent(intended);
+            (matches!(cell.verdict, Verdict::Inconclusive(Cause::FactsUnknown(_))), cell.is_policy_gap())
+        };
+        let (allow, deny) = (Some(Decision::Allow), Some(Decision::Deny));
+        for observed in [Observation::Dropped, Observation::Connected] {
+            assert_eq!(judged(unknown(), observed.clone(), deny), (true, false), "{observed}");
+            // The specification leaves it open, so the policies are not what the owner wants.
+            assert_eq!(judged(open(), observed.clone(), deny), (false, true), "{observed}");
+            assert_eq!(judged(open(), observed.clone(), allow), (false, true), "{observed}");
+            assert_eq!(judged(unknown(), observed.clone(), None), (false, false), "{observed}");
+        }
+        assert_eq!(judged(unknown(), Observation::Dropped, allow), (true, false));
+        assert_eq!(judged(unknown(), Observation::Connected, allow), (false, false));
     }
 }

@@ -38,7 +38,7 @@ impl State {
             Verdict::Blocked | Verdict::Flaky => return Self::Blocked,
             Verdict::Match | Verdict::Undefined | Verdict::Inconclusive(_) | Verdict::Skipped(_) => {}
         }
-        if cell.contradicts(cell.intended) {
+        if cell.is_policy_gap() {
             return Self::PolicyGap;
         }
         match (&cell.verdict, cell.expected.decision) {

@@ -1,4 +1,4 @@
-//! Destinations that are no pods: addresses outside the cluster, and ports of nodes.
+//! Destinations that are no pods: addresses outside the cluster, ports of nodes, and the API server.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use super::ports::{PortOf, unnamed};
 use super::question::{Question, are_monitored, tenants_of};
 use crate::plan::Cell;
-use crate::policy::{Cluster, IpFamily, Pod, Port, PortRange, Protocol};
+use crate::policy::{Cluster, IpFamily, Pod, Port, PortRange, Protocol, Service};
+use crate::snapshot::Identity;
 use crate::tenants::{Party, Target, Tenancy};
 use crate::world::{EndpointName, External, Probe};
 
@@ -19,10 +20,10 @@ pub(super) struct Outside {
     destinations: Vec<Destination>,
 }
 
-/// An address outside the cluster, or a node.
+/// An address outside the cluster, a node, or the Service of the API server.
 struct Destination {
     name: EndpointName,
-    /// `None` for a node, whose address the backend knows.
+    /// `None` for a node or a Service, whose addresses the world has.
     address: Option<IpAddr>,
     families: Vec<IpFamily>,
     ports: Vec<PortOf>,
@@ -56,6 +57,7 @@ impl Outside {
                 }
             }));
         }
+        destinations.extend(cluster.services.iter().filter_map(api_server));
         Self { destinations }
     }
 
@@ -83,8 +85,11 @@ impl Outside {
             for Destination { name, address, families, ports } in &self.destinations {
                 let to = match (name, address) {
                     (EndpointName::Node(node), _) => Party::Node(Some(node)),
-                    (_, Some(address)) => Party::Address(*address),
-                    (_, None) => continue,
+                    (EndpointName::Service { namespace, name }, _) => Party::Service { namespace, name },
+                    (EndpointName::External(_) | EndpointName::Pod { .. }, Some(address)) => {
+                        Party::Address(*address)
+                    }
+                    (EndpointName::External(_) | EndpointName::Pod { .. }, None) => continue,
                 };
                 for (protocol, port) in ports.iter().filter(|(protocol, _)| *protocol == Protocol::Tcp) {
                     let intent = tenancy.intent(Party::of_pod(pod), to, *port, *protocol);
@@ -108,6 +113,16 @@ impl Outside {
         }
         questions
     }
+}
+
+/// Returns the destination that a Service is, if it is the one of the API server.
+fn api_server(service: &Service) -> Option<Destination> {
+    (Identity::of_service(service) == Identity::api_server()).then(|| Destination {
+        name: EndpointName::of_service(service),
+        address: None,
+        families: IpFamily::ALL.into_iter().filter(|family| service.address(*family).is_some()).collect(),
+        ports: service.ports.iter().map(|port| (port.protocol, port.port)).collect(),
+    })
 }
 
 /// Returns one destination for each range of addresses: its first address stands for it.

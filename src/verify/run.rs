@@ -13,8 +13,7 @@ use crate::observe::{self, Finding, Observed, Observer};
 use crate::plan::{Cell, Questions};
 use crate::policy::Decision;
 use crate::verdict::{
-    Cause, CellResult, Environment, Outcome, RunResult, ScenarioFailure, ScenarioResult, StepResult, Verdict,
-    merge,
+    Cause, Environment, Outcome, RunResult, ScenarioFailure, ScenarioResult, StepResult, Verdict, merge,
 };
 
 /// Name of the check where reports of runs show the name of a scenario, and that of its only step.
@@ -203,10 +202,7 @@ async fn ask(
 /// Returns the answers of a repetition, each with what is wanted.
 fn step(observed: Observed, questions: &[Question], took: Duration) -> StepResult {
     let Observed { cells, new_pods, rounds, loss } = observed;
-    let with_wish = |(finding, question): (Finding, &Question)| CellResult {
-        intended: question.wanted(),
-        ..finding.result
-    };
+    let with_wish = |(finding, question): (Finding, &Question)| finding.result.with_intent(question.wanted());
     let [_, name] = NAMES.map(str::to_owned);
     StepResult {
         name,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::question::{Question, are_monitored, tenants_of};
 use crate::plan::Cell;
 use crate::policy::{Cluster, IpFamily, Pod, Protocol, Service};
+use crate::snapshot::Identity;
 use crate::tenants::{Intent, Party, Tenancy, Wish};
 use crate::world::{EndpointName, Probe};
 
@@ -26,7 +27,10 @@ pub(super) fn questions(
         ports.map(move |port| (EndpointName::of_pod(pod), Party::of_pod(pod), &pod.namespace, port))
     });
     let namespaces: Vec<&String> = sources.iter().map(|pod| &pod.namespace).collect();
+    // The API server is asked in any case.
+    let is_of_workload = |service: &&Service| Identity::of_service(service) != Identity::api_server();
     let services = cluster.services.iter().filter(|service| namespaces.contains(&&service.namespace));
+    let services = services.filter(is_of_workload);
     let services = services.filter(|service| !service.headless).flat_map(|service: &Service| {
         let ports = service.ports.iter().filter(|port| port.protocol == Protocol::Tcp).map(|port| port.port);
         let party = Party::Service { namespace: &service.namespace, name: &service.name };

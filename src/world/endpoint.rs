@@ -53,6 +53,14 @@ impl EndpointName {
     pub fn service(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self::Service { namespace: namespace.into(), name: name.into() }
     }
+
+    /// Returns whether this is the Service through which pods reach the API server.
+    pub fn is_api_server(&self) -> bool {
+        match self {
+            Self::Service { namespace, name } => Identity::new(namespace, name) == Identity::api_server(),
+            Self::Pod { .. } | Self::Node(_) | Self::External(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for EndpointName {
