@@ -10,6 +10,7 @@ mod lost;
 mod restrictions;
 mod site;
 mod snapshot;
+mod through;
 mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};
