@@ -401,6 +401,17 @@ mod tests {
     }
 
     #[test]
+    fn the_manifest_for_networks_of_running_pods_grants_what_is_needed() {
+        let manifest = include_str!("../../../deploy/through-nodes.yaml");
+        let (_, role) = manifest.split_once("kind: Role\n").unwrap();
+        let (role, _) = role.split_once("---").unwrap();
+        let needed: Vec<Rule> = IN_CANARIES.into_iter().chain([PORT_FORWARD]).collect();
+        assert_grants(role, &needed);
+        // The rights in namespaces of tenants are enough to read running pods.
+        assert_covers(&IN_TENANTS, &[RUNNING_PODS]);
+    }
+
+    #[test]
     fn missing_permissions_can_be_pasted() {
         let missing =
             [(ALWAYS[1], vec!["list"]), (PORT_FORWARD, vec!["create", "get"]), (ALWAYS[5], vec!["update"])];

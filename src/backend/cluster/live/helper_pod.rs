@@ -71,3 +71,27 @@ fn security_context() -> core::SecurityContext {
         ..core::SecurityContext::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cluster::agent_source::AgentSource;
+    use crate::backend::cluster::mocked::settings;
+    use crate::backend::cluster::settings::Settings;
+    use crate::policy::Pod;
+    use crate::snapshot::Identity;
+
+    /// A field with a wrong name would be ignored.
+    #[test]
+    fn a_helper_has_the_least_that_it_needs() {
+        let settings = Settings { image: None, ..settings() };
+        let source = AgentSource::fake(&[("n", "amd64")]);
+        let maker = Maker { run: "r".to_owned(), token: "t".to_owned(), settings, source };
+        let pod = Pod { namespace: "helpers".to_owned(), name: "helper-1".to_owned(), ..Pod::default() };
+        let real = Identity::new("netproof-r-helpers", "helper-1");
+        let mut object = maker.pod(&pod, &real, "n", "pause").unwrap();
+        let addresses = ["10.0.0.1", "fd00::1"].map(|address| address.parse().unwrap()).to_vec();
+        maker.make_helper(&mut object, "n", &Entry { uid: "1-2".to_owned(), addresses });
+        insta::assert_snapshot!(serde_json::to_string_pretty(&object).unwrap());
+    }
+}
