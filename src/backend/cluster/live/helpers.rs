@@ -17,7 +17,6 @@ use super::preflight;
 use crate::backend::cluster::access;
 use crate::backend::cluster::deployment::Deployment;
 use crate::backend::cluster::objects::POD_SECURITY;
-use crate::backend::cluster::pods;
 use crate::backend::cluster::request::{persistently, say};
 use crate::backend::cluster::shared::{HELPERS, Shared};
 use crate::backend::{Agent, Error, LostPod, ask_all};
@@ -132,12 +131,6 @@ impl Helpers {
             .collect();
         // What does not answer ends with its pod.
         ask_all(agents.iter().map(|agent| agent.stop())).await;
-        let helpers: Vec<_> =
-            self.pods.values().filter_map(|it| self.deployment.running_pod(&it.helper)).collect();
-        let helpers: Vec<Identity> = helpers.into_iter().map(|(real, _)| real).collect();
-        if let Err(error) = self.shared.watch.succeeded(&helpers, pods::ENDING).await {
-            tracing::debug!("a helper did not end by itself: {error}");
-        }
     }
 }
 
