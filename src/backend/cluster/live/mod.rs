@@ -68,7 +68,7 @@ pub struct Live {
     /// Labels of the twins on the cluster, by their names in the state.
     labels: BTreeMap<Identity, Labels>,
     warnings: Vec<String>,
-    /// The twins that can be created.
+    /// The twins that can be created, and the running pods whose networks can be entered.
     checked: BTreeSet<Identity>,
     /// Whether there may be pods that no deployment knows, because a start failed or did not finish.
     is_broken: bool,
