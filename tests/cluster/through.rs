@@ -203,8 +203,8 @@ fn a_running_pod_that_ends_is_lost() {
         let agent = live.agent(&name(&world, "db-")).unwrap();
         // Its controller makes another pod with the same name.
         cluster.kubectl(&["delete", "pod", "-n", "shop", "db-0", "--wait"]);
-        assert!(agent.listen([Listener { transport: Transport::Tcp, port: PORT }]).await.is_err());
         wait_for(|| live.has_lost_pod());
+        assert!(agent.listen([Listener { transport: Transport::Tcp, port: PORT }]).await.is_err());
         let lost = live.lost_pods();
         assert!(lost[0].name.ends_with("in the network of shop/db-0"), "{lost:?}");
         assert!(lost[0].why.contains("ended with code 69"), "{lost:?}");
