@@ -12,6 +12,7 @@ mod restrictions;
 mod site;
 mod snapshot;
 mod tenants;
+mod through;
 mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -88,13 +88,13 @@ spec:
 ";
 
 /// Workloads that run until the value is dropped.
-struct Workloads<'a> {
+pub(super) struct Workloads<'a> {
     cluster: &'a Cluster,
     _applied: Applied<'a>,
 }
 
 impl<'a> Workloads<'a> {
-    fn start(cluster: &'a Cluster) -> Self {
+    pub(super) fn start(cluster: &'a Cluster) -> Self {
         let applied = Applied::new(cluster, file("workloads.yaml", WORKLOADS));
         for workload in ["deployment/web", "statefulset/db", "daemonset/log"] {
             cluster.kubectl(&["rollout", "status", workload, "-n", "shop", "--timeout=60s"]);
@@ -116,7 +116,7 @@ impl<'a> Workloads<'a> {
     }
 
     /// Returns a state with a twin of each of these pods.
-    fn world(&self) -> World {
+    pub(super) fn world(&self) -> World {
         let mut world = World::default();
         world.cluster.namespaces = vec![Namespace::new("shop", Labels::new())];
         for pod in self.pods() {
@@ -134,11 +134,11 @@ impl<'a> Workloads<'a> {
 }
 
 impl Cluster {
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(super) fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.kubectl(&[arguments, &["-o", "json"]].concat())).unwrap()
     }
 
-    fn settings(&self) -> Settings {
+    pub(super) fn settings(&self) -> Settings {
         Settings {
             target: Target { kubeconfig: None, context: Some(self.context.clone()) },
             namespace_prefix: None,
@@ -159,7 +159,7 @@ impl Cluster {
     }
 
     /// Returns the objects of others. Endpoints list every pod that a Service selects, also those that get no traffic.
-    fn foreign_objects(&self) -> BTreeSet<String> {
+    pub(super) fn foreign_objects(&self) -> BTreeSet<String> {
         let mut objects = self.objects();
         objects.retain(|object| !object.starts_with("EndpointSlice ") && !object.starts_with("Endpoints "));
         objects
@@ -172,12 +172,12 @@ impl Cluster {
 }
 
 /// Runs a future on a runtime of its own.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(future)
 }
 
 /// Puts the agent beside this test, which is the program that carries it here.
-fn install_beside_test() {
+pub(super) fn install_beside_test() {
     install_agent();
     let [loader, agent] = [&built("probe-loader"), binary()].map(|path| fs::read(path).unwrap());
     let packed = netproof_loader::pack(&loader, &agent);
@@ -356,7 +356,7 @@ fn twins_start_where_everything_is_denied() {
 }
 
 /// Set for the process that another test kills.
-const KILLED: &str = "NETPROOF_TEST_KILLED";
+pub(super) const KILLED: &str = "NETPROOF_TEST_KILLED";
 
 /// Does nothing by itself: `a_killed_check_can_be_removed` runs it in a process of its own.
 #[test]

@@ -71,7 +71,12 @@ async fn serve_connection(shared: Rc<Shared>, stream: TcpStream, admission: Admi
         if is_authorized(request.headers().get(AUTHORIZATION), &shared.token) {
             stranger.set(None);
         }
-        async move { Ok::<_, Infallible>(answer(&shared, request).await.unwrap_or_else(Answer::from)) }
+        async move {
+            let answer = answer(&shared, request).await.unwrap_or_else(Answer::from);
+            // What was seen while the pod ended says nothing about the pod.
+            let loss = shared.loss().map(|loss| Refusal::new(StatusCode::GONE, loss.to_string()));
+            Ok::<_, Infallible>(loss.map_or(answer, Answer::from))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -5,6 +5,7 @@ mod bridge;
 mod control;
 mod descriptors;
 mod dns;
+mod enter;
 mod held;
 mod late;
 mod listeners;
@@ -18,7 +19,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,11 +31,16 @@ use crate::wire::{ListenFailure, Listener, Ready, Transport};
 use arrivals::ArrivalLog;
 pub use bridge::connect;
 use descriptors::Descriptors;
+use enter::Entered;
+pub use enter::{Entry, Refusal};
 use held::Held;
 use late::Late;
 use listeners::Listeners;
 use source_ports::SourcePorts;
 use strangers::Strangers;
+
+/// Pause between two checks whether the pod still exists in whose network the agent is.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Options of an agent.
 #[derive(Debug, Clone)]
@@ -47,6 +53,10 @@ pub struct Options {
     pub open: Option<u16>,
     /// The token that every request must carry.
     pub token: String,
+    /// The running pod in whose network the agent sends and listens. `None` for the agent's own network.
+    pub entry: Option<Entry>,
+    /// Time after which the agent ends by itself. `None` for no limit.
+    pub deadline: Option<Duration>,
 }
 
 /// Why an agent could not run.
@@ -74,9 +84,22 @@ pub enum Error {
         /// The system's error.
         source: ListenFailure,
     },
+    /// The network of a running pod could not be entered.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The running pod, of which this is the UID, has ended while the agent was in its network.
+    #[error("pod {0} has ended, or its network was made anew")]
+    PodEnded(String),
     /// The system refused something else that an agent needs.
     #[error(transparent)]
     System(#[from] io::Error),
+}
+
+impl Error {
+    /// Returns whether the pod whose network the agent uses does not exist any more.
+    pub fn is_pod_gone(&self) -> bool {
+        matches!(self, Self::PodEnded(_) | Self::Refused(Refusal::NoProcess(_)))
+    }
 }
 
 /// The state that all parts of an agent share. An agent is one thread, because many agents run on one node.
@@ -94,7 +117,28 @@ struct Shared {
     source_ports: RefCell<SourcePorts>,
     held: RefCell<Held>,
     late: RefCell<Late>,
+    /// The pod in whose network the agent is. `None` for the agent's own network.
+    entered: Option<RefCell<Entered>>,
     stop: Notify,
+}
+
+impl Shared {
+    /// Returns why nothing that the agent sees means anything: the pod in whose network it is has ended. `None` if the pod
+    /// exists.
+    fn loss(&self) -> Option<Error> {
+        let mut entered = self.entered.as_ref()?.borrow_mut();
+        (!entered.is_there()).then(|| Error::PodEnded(entered.uid().to_owned()))
+    }
+
+    /// Waits until the pod in whose network the agent is has ended. The agent must not keep the network of such a pod.
+    async fn until_lost(&self) -> Error {
+        loop {
+            match self.loss() {
+                Some(loss) => return loss,
+                None => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
 }
 
 /// Runs an agent until a request, SIGTERM or SIGINT stops it. Prints [`Ready`] on standard output when its API can be
@@ -109,14 +153,22 @@ pub fn run(options: Options) -> Result<(), Error> {
     if options.token.is_empty() {
         return Err(Error::NoToken);
     }
+    let failed = |source| Error::Listen { address: options.listen, source };
+    // The API stays in the agent's own network. All other sockets are made in the network that is entered.
+    let listener = std::net::TcpListener::bind(options.listen).map_err(failed)?;
+    listener.set_nonblocking(true)?;
+    let entered = options.entry.as_ref().map(Entry::enter).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, serve(options))
+    LocalSet::new().block_on(&runtime, serve(options, listener, entered))
 }
 
-async fn serve(options: Options) -> Result<(), Error> {
-    let Options { name, listen: address, open, token } = options;
-    let failed = |source| Error::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+async fn serve(
+    options: Options,
+    listener: std::net::TcpListener,
+    entered: Option<Entered>,
+) -> Result<(), Error> {
+    let Options { name, open, token, deadline, .. } = options;
+    let listener = TcpListener::from_std(listener)?;
     let ready = Ready { listening: listener.local_addr()? };
     let descriptors = Descriptors::of_system();
     let shared = Rc::new(Shared {
@@ -131,6 +183,7 @@ async fn serve(options: Options) -> Result<(), Error> {
         records: RefCell::default(),
         source_ports: RefCell::new(SourcePorts::new(SystemTime::now())),
         held: RefCell::default(),
+        entered: entered.map(RefCell::new),
         stop: Notify::new(),
     });
     if let Some(port) = open {
@@ -145,8 +198,17 @@ async fn serve(options: Options) -> Result<(), Error> {
         () = shared.stop.notified() => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = until(deadline) => {}
+        loss = shared.until_lost() => return Err(loss),
     }
     Ok(())
+}
+
+async fn until(deadline: Option<Duration>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep(deadline).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn announce(ready: &Ready) -> io::Result<()> {

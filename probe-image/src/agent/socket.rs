@@ -77,6 +77,14 @@ pub(super) fn unspecified() -> [IpAddr; 2] {
     [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]
 }
 
+/// Returns the unspecified address of the family of an address.
+pub(super) fn unspecified_like(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
 /// Opens a connection. Closing it resets it, because thousands of probes must not leave thousands of waiting sockets.
 pub(super) async fn connect(protocol: StreamProtocol, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = create(Domain::for_address(address), Type::STREAM, protocol.number())?;

@@ -1,5 +1,7 @@
 //! The permissions that runs and cleanups need, and the check whether the user has them.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::try_join_all;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -102,6 +104,9 @@ const IN_TENANTS: [Rule; 10] = [
     rule("networking.k8s.io", "networkpolicies", &["list"]),
 ];
 
+/// What a check reads of running pods whose networks it enters.
+const RUNNING_PODS: Rule = rule("", "pods", &["get"]);
+
 /// Permissions of a cleanup in each prepared namespace.
 const CLEANUP_IN_PREPARED: [Rule; 5] = [
     rule("", "namespaces", &["get", "patch"]),
@@ -203,6 +208,22 @@ pub(super) async fn check_tenants(
         [] => Ok(()),
         messages => Err(Error::Unavailable(messages.join("\n"))),
     }
+}
+
+/// Checks that the user has the permissions to enter the networks of running pods in these namespaces. `prepared` is the
+/// namespace for the pods that do so. `None` if the check creates it, with the permissions for that of its canaries.
+pub(super) async fn check_helpers(
+    client: &Client,
+    settings: &Settings,
+    prepared: Option<&str>,
+    tenants: &[&str],
+) -> Result<(), Error> {
+    if let Some(prepared) = prepared {
+        let rules: Vec<Rule> = IN_CANARIES.into_iter().chain([control(settings)]).collect();
+        check(client, Some(prepared), &rules).await?;
+    }
+    let tenants: BTreeSet<&str> = tenants.iter().copied().collect();
+    bounded(tenants.into_iter().map(|tenant| check(client, Some(tenant), &[RUNNING_PODS]))).await.map(drop)
 }
 
 /// Checks that the user has all permissions for a cleanup.
@@ -377,6 +398,17 @@ mod tests {
         let needed: Vec<Rule> = IN_CANARIES.into_iter().chain([PORT_FORWARD]).collect();
         assert_grants(role("netproof-canaries"), &needed);
         assert_covers(&needed, &CLEANUP_IN_PREPARED);
+    }
+
+    #[test]
+    fn the_manifest_for_networks_of_running_pods_grants_what_is_needed() {
+        let manifest = include_str!("../../../deploy/through-nodes.yaml");
+        let (_, role) = manifest.split_once("kind: Role\n").unwrap();
+        let (role, _) = role.split_once("---").unwrap();
+        let needed: Vec<Rule> = IN_CANARIES.into_iter().chain([PORT_FORWARD]).collect();
+        assert_grants(role, &needed);
+        // The rights in namespaces of tenants are enough to read running pods.
+        assert_covers(&IN_TENANTS, &[RUNNING_PODS]);
     }
 
     #[test]

@@ -18,9 +18,11 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
+use super::live::LEVEL;
 use super::objects::{MANAGED_BY, POD_SECURITY, RUN};
 use super::pods;
 use super::request::{Namespaced, bounded, delete, failed, list, persistently};
+use super::shared::Purpose;
 use crate::backend::Error;
 use crate::policy::Labels;
 use crate::snapshot::Identity;
@@ -60,7 +62,8 @@ pub(super) struct Borrowed {
 }
 
 impl Prepared {
-    /// Creates a pool of namespaces. The first one is for canaries, the others are for scenarios.
+    /// Creates a pool of namespaces. The first one is for canaries, the others are for scenarios. A check uses only the
+    /// second one of these, for pods that enter the networks of running pods.
     pub(super) fn new(names: &[String], has_config_maps: bool) -> Self {
         let free: Vec<String> = names.iter().skip(1).cloned().collect();
         let permits = Arc::new(Semaphore::new(free.len()));
@@ -68,8 +71,17 @@ impl Prepared {
     }
 
     /// Checks that the namespaces exist, have the required label and no other values of the site's labels, are
-    /// empty and are not in use. `least` is the count of namespaces that are needed.
-    pub(super) async fn check(&self, client: &Client, site: &Labels, least: usize) -> Result<(), Error> {
+    /// empty and are not in use.
+    pub(super) async fn check(
+        &self,
+        client: &Client,
+        site: &Labels,
+        purpose: Purpose<'_>,
+    ) -> Result<(), Error> {
+        let (least, privileged) = match purpose {
+            Purpose::Run => (2, None),
+            Purpose::Check { .. } => (1, self.helpers()),
+        };
         let distinct: BTreeSet<&String> = self.names.iter().collect();
         if distinct.len() < least || distinct.len() < self.names.len() {
             let count = if least == 1 { "one" } else { "two" };
@@ -80,7 +92,9 @@ impl Prepared {
         let checks = self.names.iter().map(async |name| {
             let found = get(client, name).await?;
             refuse_taken(name, &found.metadata)?;
-            refuse_unlabelled(name, &found.metadata)?;
+            let (_, usual) = POD_SECURITY;
+            let level = if privileged.as_ref() == Some(name) { LEVEL } else { usual };
+            refuse_unlabelled(name, &found.metadata, level)?;
             refuse_other_values(name, found.labels(), site)?;
             refuse_used::<NetworkPolicy>(client, name).await?;
             refuse_used::<Service>(client, name).await?;
@@ -92,6 +106,11 @@ impl Prepared {
     /// Returns the namespace for canaries.
     pub(super) fn canaries(&self) -> String {
         self.names.first().cloned().unwrap_or_default()
+    }
+
+    /// Returns the namespace for pods that enter the networks of running pods, in a check. `None` if there is none.
+    pub(super) fn helpers(&self) -> Option<String> {
+        self.names.get(1).cloned()
     }
 
     /// Waits until this number of the other namespaces is free, and borrows them.
@@ -297,12 +316,12 @@ fn refuse_taken(name: &str, found: &ObjectMeta) -> Result<(), Error> {
 
 /// Refuses a namespace without the Pod Security label. A run that sets the label must also remove it, and may
 /// lack the permission to do so.
-fn refuse_unlabelled(name: &str, found: &ObjectMeta) -> Result<(), Error> {
-    let (key, value) = POD_SECURITY;
+fn refuse_unlabelled(name: &str, found: &ObjectMeta, level: &str) -> Result<(), Error> {
+    let (key, _) = POD_SECURITY;
     match found.labels.as_ref().and_then(|labels| labels.get(key)) {
-        Some(found) if found == value => Ok(()),
+        Some(found) if found == level => Ok(()),
         Some(_) | None => Err(Error::Unavailable(format!(
-            "the prepared namespace {name} lacks the label {key}={value}: set it"
+            "the prepared namespace {name} lacks the label {key}={level}: set it"
         ))),
     }
 }

@@ -27,6 +27,9 @@ const OPENED_AT_ONCE: usize = 32;
 /// Name of the canaries' namespace. The run's prefix precedes it.
 pub(super) const CANARIES: &str = "canaries";
 
+/// Name of the namespace of pods that enter the networks of running pods.
+pub(super) const HELPERS: &str = "helpers";
+
 /// What a cluster is used for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose<'a> {
@@ -34,7 +37,7 @@ pub(super) enum Purpose<'a> {
     Run,
     /// A check of the workloads that are there.
     Check {
-        /// The only namespaces that the check may use, besides that of the canaries. Empty if it may use all.
+        /// The only namespaces that the check may use, besides its own. Empty if it may use all.
         namespaces: &'a [String],
     },
 }
@@ -47,9 +50,12 @@ impl Purpose<'_> {
             Self::Run => prepared.clone(),
             Self::Check { namespaces: [] } => Vec::new(),
             Self::Check { namespaces } => {
-                let canaries = prepared.first().cloned();
-                let canaries = canaries.unwrap_or_else(|| Names::new(prefix.to_owned()).namespace(CANARIES));
-                namespaces.iter().cloned().chain([canaries]).collect()
+                let names = Names::new(prefix.to_owned());
+                let own = match prepared.as_slice() {
+                    [] => vec![names.namespace(CANARIES), names.namespace(HELPERS)],
+                    prepared => prepared.to_vec(),
+                };
+                namespaces.iter().cloned().chain(own).collect()
             }
         }
     }
@@ -124,11 +130,7 @@ impl Shared {
         };
         match &prepared {
             Some(prepared) => {
-                let least = match purpose {
-                    Purpose::Run => 2,
-                    Purpose::Check { .. } => 1,
-                };
-                prepared.check(&client, &settings.site.namespace_labels, least).await?;
+                prepared.check(&client, &settings.site.namespace_labels, purpose).await?;
             }
             None => check_prefix(&client, &prefix).await?,
         }
@@ -198,10 +200,19 @@ impl Shared {
 
     /// Returns the names for the canaries' namespace.
     pub(super) fn names_of_canaries(&self) -> Names {
-        let prefix = self.prefix.clone();
-        match &self.prepared {
-            Some(prepared) => Names::prepared(prefix, [(CANARIES.to_owned(), prepared.canaries())].into()),
-            None => Names::new(prefix),
+        self.names_of_own(CANARIES, self.prepared.as_ref().map(Prepared::canaries))
+    }
+
+    /// Returns the names for the helpers' namespace.
+    pub(super) fn names_of_helpers(&self) -> Names {
+        self.names_of_own(HELPERS, self.prepared.as_ref().and_then(Prepared::helpers))
+    }
+
+    /// Returns the names for a namespace of netproof, for which a prepared one may stand.
+    fn names_of_own(&self, name: &str, prepared: Option<String>) -> Names {
+        match prepared {
+            Some(prepared) => Names::prepared(self.prefix.clone(), [(name.to_owned(), prepared)].into()),
+            None => Names::new(self.prefix.clone()),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A topology on the cluster. It can be brought from any state to any other.
 
+mod helpers;
 mod images;
 pub(super) mod intact;
 mod namespaces;
@@ -19,7 +20,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::Api;
 use tokio::sync::OwnedMutexGuard;
 
-use super::live::Owners;
+use super::live::{Entry, Owners};
 use super::names::Names;
 use super::nodes::without_own_nodes;
 use super::pod_state::PodState;
@@ -41,6 +42,9 @@ pub(super) struct Deployment {
     /// The owners of all that is created, by namespace. `None` if the namespaces are the run's, so that everything goes
     /// with them.
     owners: Option<Owners>,
+    /// The running pods whose networks the agents enter, by the names of the pods that do so. Empty for all other
+    /// deployments.
+    entries: BTreeMap<Identity, Entry>,
     /// The prepared namespaces in use. `None` if the run creates its own namespaces.
     borrowed: Option<Borrowed>,
     /// The cluster's nodes that stand for the logical nodes, in turn.
@@ -83,6 +87,7 @@ impl Deployment {
             shared,
             names,
             owners: None,
+            entries: BTreeMap::new(),
             borrowed: None,
             group,
             namespaces: BTreeMap::new(),

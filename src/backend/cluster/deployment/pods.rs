@@ -265,6 +265,9 @@ impl Deployment {
             if let Some(owner) = self.owner(&real.namespace)? {
                 self.shared.maker.make_twin(&mut object, node, owner);
             }
+            if let Some(entry) = self.entries.get(&identity) {
+                self.shared.maker.make_helper(&mut object, node, entry);
+            }
             let created = persistently(async || pods.create(&PostParams::default(), &object).await).await;
             match created {
                 Ok(_) => return Ok(()),

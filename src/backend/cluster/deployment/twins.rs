@@ -70,7 +70,11 @@ impl Deployment {
         sleep(ON_ITS_WAY).await;
         let Shared { client, watch, .. } = &*self.shared;
         let own: BTreeSet<&Identity> = self.pods.values().map(|running| &running.real).collect();
-        let is_here = |pod: &Identity| self.owners.iter().any(|owners| owners.contains_key(&pod.namespace));
+        let namespaces: Vec<String> = match &self.owners {
+            Some(owners) => owners.keys().cloned().collect(),
+            None => self.namespaces(),
+        };
+        let is_here = |pod: &Identity| namespaces.contains(&pod.namespace);
         let strays = watch.existing().into_iter().filter(|pod| is_here(pod) && !own.contains(pod));
         let strays: Vec<Identity> = strays.collect();
         bounded(strays.iter().map(|pod| delete::<core::Pod>(client, pod))).await?;

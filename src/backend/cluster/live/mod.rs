@@ -2,9 +2,14 @@
 //!
 //! The probe pods are twins: each has the labels of running pods that policies read, on the same node. A check changes no
 //! object of others. In each namespace of a tenant, it creates one ConfigMap, which owns everything else there.
+//!
+//! A check may also use the networks of running pods. Then it has helpers, in a namespace of its own.
 
 mod amount;
 mod bystanders;
+mod entered;
+mod helper_pod;
+mod helpers;
 mod intact;
 mod limits;
 mod objects;
@@ -16,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures_util::future::{join, try_join};
+use futures_util::future::{join, try_join, try_join3};
 use k8s_openapi::api::core::v1 as core;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
@@ -34,6 +39,9 @@ use crate::backend::{Agent, Backend, Canary, Error, LostPod, Sentinels};
 use crate::policy::{IpFamily, Labels, Pod};
 use crate::snapshot::{Identity, Unmodelled};
 use crate::world::{Action, Deployed, EndpointName, World};
+pub(super) use helper_pod::Entry;
+use helpers::Helpers;
+pub(super) use helpers::LEVEL;
 use intact::Recorded;
 pub(super) use objects::{NEVER, OWNER};
 pub(super) use owners::Owners;
@@ -54,12 +62,13 @@ pub struct Live {
     /// Canaries that were lost while they started.
     lost_at_start: Vec<LostPod>,
     deployment: Deployment,
+    helpers: Helpers,
     /// Namespaces in which an owner may exist.
     used: BTreeSet<String>,
     /// Labels of the twins on the cluster, by their names in the state.
     labels: BTreeMap<Identity, Labels>,
     warnings: Vec<String>,
-    /// The twins that can be created.
+    /// The twins that can be created, and the running pods whose networks can be entered.
     checked: BTreeSet<Identity>,
     /// Whether there may be pods that no deployment knows, because a start failed or did not finish.
     is_broken: bool,
@@ -111,6 +120,7 @@ impl Live {
     ) -> Self {
         Self {
             deployment: Deployment::of_twins(Arc::clone(&shared)),
+            helpers: Helpers::new(Arc::clone(&shared)),
             shared,
             name,
             version,
@@ -200,7 +210,7 @@ impl Live {
         self.shared.maker.settings.keep
     }
 
-    /// Checks that the twins of a state can be created, and that they would disturb no workload. Creates nothing.
+    /// Checks that the twins and helpers of a state can be created, and that they would disturb no workload. Creates nothing.
     ///
     /// # Errors
     /// If something is in the way. The message lists everything that was found.
@@ -212,25 +222,32 @@ impl Live {
             self.warnings.extend(preflight::check(&self.shared, &new).await?);
             self.checked.extend(new.into_iter().map(|twin| twin.pod));
         }
+        if world.entered.iter().any(|pod| !self.checked.contains(pod)) {
+            self.warnings.extend(helpers::check(&self.shared, world).await?);
+            self.checked.extend(world.entered.iter().cloned());
+        }
         Ok(())
     }
 
-    /// Starts the twins of a state and the canaries on their nodes.
-    async fn start(&mut self, state: &World) -> Result<(), Error> {
+    /// Starts the twins and helpers of a state, and the canaries on their nodes.
+    async fn start(&mut self, world: &World) -> Result<(), Error> {
+        let state = &only_twins(world);
         let pods = &state.cluster.pods;
-        let nodes: BTreeSet<String> = pods.iter().filter_map(|pod| pod.node.clone()).collect();
+        let entered = world.entered.iter().filter_map(|pod| world.pod(&pod.namespace, &pod.name));
+        let nodes: BTreeSet<String> = pods.iter().chain(entered).filter_map(|pod| pod.node.clone()).collect();
         let nodes: Vec<String> = nodes.into_iter().collect();
         let namespaces: BTreeSet<String> = pods.iter().map(|pod| pod.namespace.clone()).collect();
         // Before the requests, so that the end deletes what an interrupted request creates.
         self.used.extend(namespaces);
         self.shared.deployments.store(1, Ordering::Relaxed);
-        let Self { shared, deployment, used, canary_pods, .. } = self;
+        let Self { shared, deployment, helpers, used, canary_pods, .. } = self;
         let twins = async {
             let owners =
                 owners::create(&shared.client, &shared.maker, used.iter().map(String::as_str)).await?;
             deployment.start_twins(state, &owners).await
         };
-        let ((), started) = try_join(twins, canary_pods.on(shared, &nodes)).await?;
+        let ((), (), started) =
+            try_join3(twins, helpers.start(world), canary_pods.on(shared, &nodes)).await?;
         self.canaries = started.canaries;
         self.running_canaries = started.pods;
         self.lost_at_start.extend(started.lost);
@@ -281,10 +298,18 @@ impl Live {
                 deployed.addresses.insert(name, addresses);
             }
         }
+        self.helpers.add_to(&mut deployed);
         deployed
     }
 
-    /// Returns all pods that the check depends on.
+    /// Returns the pods that no longer run, of those that the check depends on.
+    fn lost(&self) -> Vec<LostPod> {
+        let mut lost = self.shared.lost_among(self.running_pods());
+        lost.extend(self.helpers.lost());
+        lost
+    }
+
+    /// Returns the twins and the pods of the canaries.
     fn running_pods(&self) -> impl Iterator<Item = RunningPod> {
         self.deployment.running_pods().chain(self.running_canaries.iter().cloned())
     }
@@ -294,6 +319,7 @@ impl Live {
         let Shared { client, .. } = &*self.shared;
         let (now, labels) = try_join(Recorded::read(client, &self.scope), self.read_twins()).await?;
         let mut changes = self.recorded.differences(&now, world);
+        changes.extend(self.helpers.changes(world).await?);
         let relabelled =
             labels.iter().filter(|(twin, labels)| self.labels.get(*twin).is_some_and(|own| own != *labels));
         changes
@@ -321,6 +347,7 @@ impl Live {
                 None => cleanup::remove_run(client, &maker.run, was_started).await,
             }
         };
+        self.helpers.end_agents().await;
         let (twins, canaries) = join(self.remove_twins(), canaries).await;
         twins.and(canaries).map_err(|error| {
             Error::Unavailable(format!("{error}: remove the rest with: {}", self.cleanup_command()))
@@ -374,10 +401,10 @@ impl Backend for Live {
     async fn deploy(&mut self, world: &World) -> Result<Deployed, Error> {
         self.preflight(world).await?;
         if self.is_broken {
-            self.deployment.remove_strays().await?;
+            try_join(self.deployment.remove_strays(), self.helpers.remove_strays()).await?;
         }
         self.is_broken = true;
-        match self.start(&only_twins(world)).await {
+        match self.start(world).await {
             Ok(()) => {
                 self.shared.has_started.store(true, Ordering::Relaxed);
                 self.is_broken = false;
@@ -406,12 +433,13 @@ impl Backend for Live {
 
     fn lost_pods(&mut self) -> Vec<LostPod> {
         let at_start = std::mem::take(&mut self.lost_at_start).into_iter();
-        let now = self.shared.lost_among(self.running_pods());
-        at_start.chain(self.deployment.take_lost_at_start()).chain(now).collect()
+        let now = self.lost();
+        let helpers = self.helpers.take_lost_at_start();
+        at_start.chain(self.deployment.take_lost_at_start()).chain(helpers).chain(now).collect()
     }
 
     fn has_lost_pod(&self) -> bool {
-        !self.shared.lost_among(self.running_pods()).is_empty()
+        !self.lost().is_empty()
     }
 
     /// The kubelet has reached a twin as soon as its startup probe has passed, and the twin has not started before that.
@@ -421,12 +449,15 @@ impl Backend for Live {
             EndpointName::Pod { namespace, name } => Identity::new(namespace, name),
             EndpointName::Service { .. } | EndpointName::Node(_) | EndpointName::External(_) => return false,
         };
+        if let Some(is_reached) = self.helpers.is_reached(&identity, family) {
+            return is_reached;
+        }
         let addresses = self.deployment.running_pod(&identity).map(|(_, addresses)| addresses);
         addresses.is_some_and(|own| own.first().is_some_and(|first| IpFamily::of(*first) == family))
     }
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
-        self.deployment.agent(endpoint)
+        self.deployment.agent(endpoint).or_else(|| self.helpers.agent(endpoint))
     }
 
     fn canaries(&self) -> Vec<Canary> {

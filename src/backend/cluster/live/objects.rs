@@ -109,19 +109,16 @@ impl Maker {
         spec.node_name = Some(node.to_owned());
         for container in &mut spec.containers {
             container.args.get_or_insert_default().extend(["--open".to_owned(), STARTUP_PORT.to_string()]);
-            container.startup_probe = Some(startup_probe());
+            container.startup_probe = Some(startup_probe(None));
             name_ports_once(container.ports.iter_mut().flatten());
         }
     }
 }
 
-/// Returns the probe by which the kubelet reaches the pod's address.
-fn startup_probe() -> core::Probe {
+/// Returns the probe by which the kubelet reaches this address, or the pod's own.
+pub(super) fn startup_probe(host: Option<String>) -> core::Probe {
     core::Probe {
-        tcp_socket: Some(core::TCPSocketAction {
-            port: IntOrString::Int(i32::from(STARTUP_PORT)),
-            ..core::TCPSocketAction::default()
-        }),
+        tcp_socket: Some(core::TCPSocketAction { host, port: IntOrString::Int(i32::from(STARTUP_PORT)) }),
         period_seconds: Some(1),
         timeout_seconds: Some(1),
         failure_threshold: Some(STARTUP_FAILURES),

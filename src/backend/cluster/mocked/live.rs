@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::super::agent_source::AgentSource;
 use super::super::cluster_policies::Support;
 use super::super::live::Live;
+use super::super::prepared::Prepared;
 use super::{access, client_with_bodies, list, settings, shared_with, status};
 use crate::backend::{Backend, Error};
 use crate::policy::{Labels, Pod};
@@ -119,6 +120,68 @@ async fn a_webhook_that_cannot_be_asked_stops_no_check() {
     let (client, _) = open_cluster(|_| status(400, "admission webhook \"x\" does not support dry run"));
     let mut live = live(client);
     live.preflight(&world(&["shop"])).await.unwrap();
+}
+
+/// Returns the error of a check that uses the network of pod `shop/web-0`, and what it created, dry runs included.
+async fn refusal_of_entry(pod: Option<Value>, namespace: u16, prepared: &[&str]) -> (String, Vec<String>) {
+    let created = Created::default();
+    let log = Arc::clone(&created);
+    let client = client_with_bodies(move |method, path, body| match (method, path) {
+        (&Method::POST, path) if path.ends_with("/selfsubjectaccessreviews") => {
+            (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": true}}))
+        }
+        (&Method::POST, path) => {
+            log.lock().unwrap().push(path.to_owned());
+            if namespace == 201 { (201, body.clone()) } else { status(namespace, "privileged is forbidden") }
+        }
+        (&Method::GET, "/api/v1/namespaces/shop/pods/web-0") => match &pod {
+            Some(pod) => (200, pod.clone()),
+            None => status(404, "not found"),
+        },
+        (&Method::GET, _) => list(&[]),
+        _ => status(404, "not found"),
+    });
+    let source = AgentSource::fake(&[("n", "amd64")]);
+    let mut shared = shared_with(client, settings(), source, Support::new(), Vec::new());
+    if !prepared.is_empty() {
+        let names: Vec<String> = prepared.iter().map(|name| (*name).to_owned()).collect();
+        shared.prepared = Some(Prepared::new(&names, true));
+    }
+    let mut world = world(&["shop"]);
+    world.twins.clear();
+    world.cluster.pods[0].name = "web-0".to_owned();
+    world.entered.insert(Identity::new("shop", "web-0"));
+    let error = Live::of(shared).preflight(&world).await.err().map(|error| error.to_string());
+    let created = created.lock().unwrap().clone();
+    (error.unwrap_or_default(), created)
+}
+
+#[tokio::test]
+async fn networks_of_running_pods_are_refused_before_anything_is_created() {
+    let pod = |node: &str| {
+        json!({"metadata": {"name": "web-0", "namespace": "shop", "uid": "1-2", "labels": {"app": "web"}},
+            "spec": {"nodeName": node, "containers": []},
+            "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]}})
+    };
+    let (message, created) = refusal_of_entry(None, 201, &[]).await;
+    insta::assert_snapshot!(message, @"could not use the networks of running pods: pod shop/web-0: it does not exist any more: repeat the check");
+    assert_eq!(created, [""; 0]);
+    let (message, created) = refusal_of_entry(Some(pod("other")), 201, &[]).await;
+    insta::assert_snapshot!(message, @"could not use the networks of running pods: pod shop/web-0: it is on another node than when the cluster was read: repeat the check");
+    assert_eq!(created, [""; 0]);
+    let (message, created) = refusal_of_entry(Some(pod("n")), 403, &[]).await;
+    insta::assert_snapshot!(message, @"the cluster refuses the pods that enter the networks of running pods: privileged is forbidden: they need a namespace with pod-security.kubernetes.io/enforce=privileged, user 0, hostPID and the capabilities SYS_PTRACE, SYS_ADMIN, NET_BIND_SERVICE");
+    assert_eq!(created, ["/api/v1/namespaces"], "a dry run, and nothing after it");
+    let (message, _) = refusal_of_entry(Some(pod("n")), 201, &["canaries"]).await;
+    assert!(
+        message.starts_with("--prepared-namespaces: name a second namespace, with the label"),
+        "{message}"
+    );
+    let (message, created) = refusal_of_entry(Some(pod("n")), 403, &["canaries", "helpers"]).await;
+    assert!(message.starts_with("the cluster refuses the pods"), "{message}");
+    assert_eq!(created, ["/api/v1/namespaces/helpers/pods"]);
+    let (message, _) = refusal_of_entry(Some(pod("n")), 201, &[]).await;
+    assert_eq!(message, "");
 }
 
 #[tokio::test]
