@@ -39,7 +39,11 @@ impl Questions<'_> {
                 // Nobody listens for a handshake in particular.
                 let transport = match listener.transport {
                     Transport::Handshake => Transport::Tcp,
-                    transport => transport,
+                    transport @ (Transport::Tcp
+                    | Transport::Udp
+                    | Transport::Sctp
+                    | Transport::DnsUdp
+                    | Transport::DnsTcp) => transport,
                 };
                 wanted.entry(server.clone()).or_default().insert(Listener { transport, ..*listener });
             }

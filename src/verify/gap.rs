@@ -55,7 +55,7 @@ struct End {
 }
 
 enum Kind {
-    Pod(Pod),
+    Pod(Box<Pod>),
     Address(IpAddr),
 }
 
@@ -158,7 +158,7 @@ fn pods(engine: &Engine, reach: &Reach<'_>, tenancy: &Tenancy) -> Vec<End> {
         let matched: Vec<bool> = selectors.iter().map(|selector| selector.matches(&pod.labels)).collect();
         if seen.insert((pod.namespace.clone(), number, matched)) {
             let (name, tenants) = (Identity::of_pod(pod).to_string(), tenants_of(tenancy, pod));
-            ends.push(End { name, group, tenants, kind: Kind::Pod(pod.clone()) });
+            ends.push(End { name, group, tenants, kind: Kind::Pod(Box::new(pod.clone())) });
         }
     }
     ends

@@ -54,7 +54,7 @@ pub(super) fn label_leaks(cluster: &Cluster, tenancy: &Tenancy) -> Vec<LabelLeak
                 let ways = ways_in(scope, &namespaces, tenancy);
                 for subject in subjects(&policy.subjects, cluster, &namespaces, tenancy) {
                     for way in &ways {
-                        let leak = way.into_subject(&subject, tenancy, &content.ports);
+                        let leak = way.reaches(&subject, tenancy, &content.ports);
                         found.extend(leak.map(|(tenant, into)| LabelLeak {
                             tenant,
                             into,
@@ -80,14 +80,16 @@ struct Way<'a> {
 
 impl Way<'_> {
     /// Returns the names of both tenants, if the way leads from one to another, and that is forbidden.
-    fn into_subject(&self, subject: &Pod, tenancy: &Tenancy, ports: &Ports) -> Option<(String, String)> {
+    fn reaches(&self, subject: &Pod, tenancy: &Tenancy, ports: &Ports) -> Option<(String, String)> {
         let from = tenancy.tenants_of(self.namespace).next()?;
         let into = tenancy.tenants_of(&subject.namespace).next()?;
         let is_own = tenancy.tenants_of(&subject.namespace).any(|tenant| tenant.name == from.name);
         let party = Party::Pod { namespace: self.namespace, labels: &self.pod_labels, node: None };
-        let (protocol, port) = a_port(ports, subject);
-        let intent = tenancy.intent(party, Party::of_pod(subject), port, protocol);
-        let is_forbidden = intent.is_some_and(|intent| intent.wish == Wish::Forbidden);
+        let is_forbidden = |(protocol, port)| {
+            let intent = tenancy.intent(party, Party::of_pod(subject), port, protocol);
+            intent.is_some_and(|intent| intent.wish == Wish::Forbidden)
+        };
+        let is_forbidden = allowed_ports(ports, subject).into_iter().any(is_forbidden);
         (!is_own && is_forbidden).then(|| (from.name.clone(), into.name.clone()))
     }
 }
@@ -160,16 +162,15 @@ fn subjects(
     distinct.into_values().collect()
 }
 
-/// Returns a port that a rule allows at a pod.
-fn a_port(ports: &Ports, pod: &Pod) -> (Protocol, Port) {
+/// Returns one port of each entry of a rule, at a pod.
+fn allowed_ports(ports: &Ports, pod: &Pod) -> Vec<(Protocol, Port)> {
     let resolved = |PortMatch { protocol, ports }: &PortMatch| match ports {
         PortSpec::Any => Some((*protocol, Port::MIN)),
         PortSpec::Range(range) => Some((*protocol, range.first())),
         PortSpec::Named(name) => Some((*protocol, pod.named_port(name, *protocol)?)),
     };
-    let first = match ports {
-        Ports::Any => None,
-        Ports::Only(matches) => matches.iter().find_map(resolved),
-    };
-    first.unwrap_or((Protocol::Tcp, Port::MIN))
+    match ports {
+        Ports::Any => vec![(Protocol::Tcp, Port::MIN)],
+        Ports::Only(matches) => matches.iter().filter_map(resolved).collect(),
+    }
 }
