@@ -5,12 +5,14 @@ mod access;
 mod agents;
 mod cleanup;
 mod faults;
+mod guide;
 mod live;
 mod lost;
 mod restrictions;
 mod site;
 mod snapshot;
 mod verdicts;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

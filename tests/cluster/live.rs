@@ -159,7 +159,7 @@ impl Cluster {
     }
 
     /// Returns the objects of others. Endpoints list every pod that a Service selects, also those that get no traffic.
-    fn foreign_objects(&self) -> BTreeSet<String> {
+    pub(super) fn foreign_objects(&self) -> BTreeSet<String> {
         let mut objects = self.objects();
         objects.retain(|object| !object.starts_with("EndpointSlice ") && !object.starts_with("Endpoints "));
         objects
