@@ -30,6 +30,11 @@ pub(super) async fn with_progress<T>(work: impl AsyncFnOnce(&Events) -> T) -> an
     Ok(result)
 }
 
+/// Returns whether a line that changes can be shown. Diagnostics would break it.
+pub(super) fn has_bar() -> bool {
+    std::io::stderr().is_terminal() && !tracing::enabled!(tracing::Level::DEBUG)
+}
+
 /// Returns a bar that moves by itself.
 pub(super) fn bar(length: Option<usize>, template: &str) -> ProgressBar {
     let bar = length.map_or_else(ProgressBar::no_length, |length| ProgressBar::new(length as u64));
@@ -53,9 +58,7 @@ struct View {
 
 impl View {
     fn new() -> Self {
-        // Diagnostics would break the line that changes.
-        let has_bar = std::io::stderr().is_terminal() && !tracing::enabled!(tracing::Level::DEBUG);
-        let bar = has_bar.then(|| bar(Some(0), "{spinner} {bar:24} {pos}/{len}  {wide_msg}"));
+        let bar = has_bar().then(|| bar(Some(0), "{spinner} {bar:24} {pos}/{len}  {wide_msg}"));
         Self { bar, ..Self::default() }
     }
 

@@ -11,6 +11,7 @@ use super::backend_kind::BackendKind;
 use super::cluster::ProbeOptions;
 use super::conclusion::{Conclusion, Printing};
 use super::interruption::Interruption;
+use super::progress::{bar, has_bar};
 use super::run_options::at_least_one;
 use super::snapshot::LiveOptions;
 use super::timing::TimingOptions;
@@ -18,12 +19,13 @@ use super::{Format, block_on, output, value};
 use crate::backend::cluster::Live;
 use crate::backend::lab::{self, Entered, Lab};
 use crate::deviation::Fault;
-use crate::document::VerifyDocument;
+use crate::document::{VerifyDocument, VerifyPlanDocument};
 use crate::observe;
+use crate::report::style::count;
 use crate::snapshot::Snapshot;
 use crate::tenants::{Tenancy, Tenants, well_known_key};
 use crate::verdict::Environment;
-use crate::verify::{Options, Plan, check, place};
+use crate::verify::{Options, Plan, Progress, Settings, check, place};
 use crate::{report, source};
 
 /// Check whether tenants are isolated: what the owners want, what the policies say, and what packets do
@@ -69,6 +71,14 @@ pub(super) struct VerifyArgs {
     #[arg(long)]
     through_nodes: bool,
 
+    /// How often to ask everything. A verdict that differs between repetitions is flaky
+    #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = at_least_one())]
+    repeat: usize,
+
+    /// Print what would be asked, the probe pods, and the rights that they need. Changes nothing
+    #[arg(long)]
+    dry_run: bool,
+
     /// What to print
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -96,6 +106,7 @@ Examples:
   netproof verify                                          tenants by a well-known label of namespaces
   netproof verify --tenants tenants.yaml deploy/           manifests, in the lab
   netproof verify --tenant-label team deploy/              without a file: one tenant for each value of the label
+  netproof verify --tenants tenants.yaml --dry-run         what it would do
   netproof verify --tenants tenants.yaml --fault ignore-udp deploy/    would a leak be noticed?
   netproof verify --tenants tenants.yaml -o json deploy/   for a machine to read";
 
@@ -121,11 +132,17 @@ fn in_lab(args: &VerifyArgs, everything: bool) -> anyhow::Result<ExitCode> {
     let tenancy = args.tenancy(&snapshot)?;
     let plan = Plan::new(&snapshot, &tenancy, args.plan())?;
     let environment = args.environment(&snapshot, Environment { name: args.lab(), ..Environment::default() });
-    let settings = args.timing.settings(&observe::Settings::lab())?;
+    if args.dry_run {
+        return args.show_plan(&plan, &tenancy, environment.warnings, None, everything);
+    }
+    let settings = args.settings(&observe::Settings::lab())?;
     block_on(async {
         let interruption = Interruption::listen()?;
         let mut lab = Lab::new(args.fault)?;
-        let checked = check(&plan, &settings, &mut lab, environment, interruption.requested()).await;
+        let interrupted = interruption.requested();
+        let checked =
+            with_stages(async |show| check(&plan, &settings, &mut lab, environment, show, interrupted).await);
+        let checked = checked.await;
         args.conclude(&VerifyDocument::new(&plan, &tenancy, &checked), everything)?.print()
     })
 }
@@ -133,13 +150,18 @@ fn in_lab(args: &VerifyArgs, everything: bool) -> anyhow::Result<ExitCode> {
 async fn on_cluster(args: &VerifyArgs, everything: bool) -> anyhow::Result<ExitCode> {
     let interruption = Interruption::listen()?;
     let mut interrupted = interruption.requested();
-    let settings = args.timing.settings(&observe::Settings::cluster())?;
+    let settings = args.settings(&observe::Settings::cluster())?;
     let opened = tokio::select! {
         opened = open(args) => opened?,
         _ = interrupted.wait_for(|interrupted| *interrupted) => anyhow::bail!("interrupted before anything was made"),
     };
     let Opened { mut live, plan, tenancy, environment } = opened;
-    let checked = check(&plan, &settings, &mut live, environment, interruption.requested()).await;
+    if args.dry_run {
+        return args.show_plan(&plan, &tenancy, environment.warnings, Some(live.rights()), everything);
+    }
+    let checked =
+        with_stages(async |show| check(&plan, &settings, &mut live, environment, show, interrupted).await);
+    let checked = checked.await;
     let result = args.conclude(&VerifyDocument::new(&plan, &tenancy, &checked), everything);
     Printing::start(result).await.clean_up(live, &interruption).await
 }
@@ -172,7 +194,39 @@ async fn open(args: &VerifyArgs) -> anyhow::Result<Opened> {
     Ok(Opened { live, plan, tenancy, environment })
 }
 
+/// Runs a check, and shows what it is doing on a terminal.
+async fn with_stages<T>(work: impl AsyncFnOnce(&dyn Fn(Progress)) -> T) -> T {
+    let bar = has_bar().then(|| bar(None, "{spinner} {wide_msg}"));
+    let show = |progress: Progress| {
+        if let Some(bar) = &bar {
+            bar.set_message(message(progress));
+        }
+    };
+    let result = work(&show).await;
+    if let Some(bar) = &bar {
+        bar.finish_and_clear();
+    }
+    result
+}
+
+fn message(progress: Progress) -> String {
+    match progress {
+        Progress::Starting { pods } => format!("starting {}", count(pods, "probe pod", "probe pods")),
+        Progress::Probing { connections, repetition: 1 } => {
+            format!("probing {}", count(connections, "connection", "connections"))
+        }
+        Progress::Probing { connections, repetition } => {
+            format!("probing {} again ({repetition})", count(connections, "connection", "connections"))
+        }
+        Progress::Finishing => "waiting for late arrivals".to_owned(),
+    }
+}
+
 impl VerifyArgs {
+    fn settings(&self, default: &observe::Settings) -> anyhow::Result<Settings> {
+        Ok(Settings { observe: self.timing.settings(default)?, repeat: self.repeat })
+    }
+
     fn kind(&self) -> BackendKind {
         self.backend.unwrap_or(match self.manifests.is_empty() {
             true => BackendKind::Cluster,
@@ -241,6 +295,22 @@ impl VerifyArgs {
         let notes = snapshot.notes();
         let warnings = [&notes, &environment.warnings, &snapshot.warnings, &snapshot.other.warnings, &unused];
         Environment { warnings: warnings.map(Vec::as_slice).concat(), unmodelled, ..environment }
+    }
+
+    fn show_plan(
+        &self,
+        plan: &Plan,
+        tenancy: &Tenancy,
+        warnings: Vec<String>,
+        rights: Option<[String; 2]>,
+        everything: bool,
+    ) -> anyhow::Result<ExitCode> {
+        let document = VerifyPlanDocument::new(plan, tenancy, warnings, rights);
+        output::result(&match self.output {
+            Format::Table => report::verify_plan(&document, everything),
+            Format::Json => report::json(&document)?,
+        })?;
+        Ok(ExitCode::SUCCESS)
     }
 
     fn conclude(&self, document: &VerifyDocument, everything: bool) -> anyhow::Result<Conclusion> {

@@ -19,6 +19,7 @@ mod selftest;
 mod tenancy;
 mod time;
 mod verify;
+mod verify_plan;
 
 pub use cell::{Cell, CellDeviation, Observation, Problem, Reason, Verdict};
 pub use comparison::{
@@ -35,6 +36,7 @@ pub use selftest::{FaultTrial, SelfTestDocument, TriedFault};
 pub use tenancy::{ListedTenant, ListedZone, TenantListDocument};
 pub use time::{Latency, Millis, Quantiles, RunLatency, StepTimes};
 pub use verify::{Blame, Difference as TenantDifference, Tenant, TenantPair, VerifyDocument};
+pub use verify_plan::{AddedPod, NeededRights, VerifyPlanDocument};
 
 pub use crate::fuzz::{Differs, Tally};
 pub use crate::policy::{Decision, Direction, IpFamily, Labels};
@@ -85,6 +87,8 @@ fixed! {
     ListKind::ScenarioList = "ScenarioList";
     /// Kind of a [`VerifyDocument`].
     VerifyKind::VerifyResult = "VerifyResult";
+    /// Kind of a [`VerifyPlanDocument`].
+    VerifyPlanKind::VerifyPlan = "VerifyPlan";
     /// Kind of an [`ExpectationDocument`].
     ExpectationKind::ExpectedMatrix = "ExpectedMatrix";
     /// Kind of a [`TenantListDocument`].

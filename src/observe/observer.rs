@@ -52,6 +52,8 @@ pub(crate) struct Observer<'a, B> {
     pub(super) ledger: Ledger,
     pub(super) references: References,
     pub(super) pace: Pace,
+    /// Since when a network that nobody changes is observed.
+    pub(super) unchanged_since: Option<Instant>,
     pub(super) brackets: Brackets,
     /// Whether the control round after the last state is over.
     pub(super) is_controlled: bool,
@@ -127,6 +129,7 @@ impl<'a, B: Backend> Observer<'a, B> {
             ledger: Ledger::default(),
             references: References::default(),
             pace: Pace::default(),
+            unchanged_since: None,
             brackets: Brackets::default(),
             is_controlled: false,
             past: Vec::new(),

@@ -39,7 +39,10 @@ impl<'a, B: Backend> Observer<'a, B> {
             (planned.cell.clone(), Before::new(&planned.expectation, planned.decision))
         };
         self.expected = plan.iter().map(before).collect();
-        let (before, changed, handed_over) = (self.world.cluster.clone(), Instant::now(), Duration::ZERO);
+        // Paths to the agents and rules for them may still come into force after the first beginning, and not after the
+        // later ones.
+        let changed = *self.unchanged_since.get_or_insert_with(Instant::now);
+        let (before, handed_over) = (self.world.cluster.clone(), Duration::ZERO);
         let applied = Applied { actions: &[], before, changed, has_sentinels: false, handed_over };
         let mut observed = self.observe(&applied, &BTreeSet::new(), |_, _| ()).await;
         // No delivery without policies can follow.

@@ -17,6 +17,7 @@ pub(crate) mod style;
 mod tenants;
 mod terminal;
 mod verify;
+mod verify_plan;
 mod view;
 
 pub use compare::comparison;
@@ -30,5 +31,6 @@ pub use selftest::{selftest, selftest_markdown};
 pub use tenants::tenants_table;
 pub use terminal::terminal;
 pub use verify::verify;
+pub use verify_plan::verify_plan;
 pub(crate) use view::all_problems as problems;
 pub use view::profile_warnings;

@@ -17,7 +17,7 @@ pub fn verify(document: &VerifyDocument, everything: bool) -> String {
     report.verdict();
     report.matrix();
     report.differences();
-    report.label_leaks();
+    label_leaks(&mut report.page, &document.label_leaks);
     report.rest();
     report.page.text
 }
@@ -94,6 +94,12 @@ impl Report<'_> {
             Plain(&run.backend),
         );
         self.page.line(format!("{}  {}: {scope}", paint(style, word), paint(STRONG, what)));
+        if *outcome == Outcome::Fail {
+            // Otherwise, it is in the first line.
+            for failure in run.scenarios.iter().filter_map(|check| check.failure.as_ref()) {
+                self.page.line(paint(UNSURE, lines(failure)));
+            }
+        }
         self.page.proof(run);
         if !co_owned.is_empty() {
             let text = format!("co-owned: {}", co_owned.join(", "));
@@ -167,18 +173,6 @@ impl Report<'_> {
         }
     }
 
-    fn label_leaks(&mut self) {
-        let leaks = &self.document.label_leaks;
-        if leaks.is_empty() {
-            return;
-        }
-        let explanation =
-            "a label that a tenant may set would let it into another tenant; no packet was sent";
-        self.page.title(UNSURE, "Open by a label", paint(FAINT, explanation));
-        let text: Vec<String> = leaks.iter().map(label_leak).collect();
-        self.page.list(Style::new(), &text, "    ");
-    }
-
     fn rest(&mut self) {
         let run = &self.document.run;
         let unmeasured = run.cells().filter(|cell| cell.has(Problem::Inconclusive));
@@ -214,6 +208,17 @@ fn row(difference: &Difference) -> Row<'_> {
     let what = format!("{}{nodes}{monitored}", view::finding(problem, cell));
     let intent = why.as_ref().map(|why| format!("; wanted: {why}")).unwrap_or_default();
     Row::new(cell, what, format!("{}{intent}", view::reasons(cell)))
+}
+
+/// Shows the labels by which tenants would enter each other.
+pub(super) fn label_leaks(page: &mut Page, leaks: &[LabelLeak]) {
+    if leaks.is_empty() {
+        return;
+    }
+    let explanation = "a label that a tenant may set would let it into another tenant; no packet was sent";
+    page.title(UNSURE, "Open by a label", paint(FAINT, explanation));
+    let text: Vec<String> = leaks.iter().map(label_leak).collect();
+    page.list(Style::new(), &text, "    ");
 }
 
 fn label_leak(LabelLeak { tenant, into, pod_labels, namespace_labels, policy, rule }: &LabelLeak) -> String {

@@ -17,4 +17,4 @@ pub use matrix::{Matrix, Party, State};
 pub use place::place;
 pub use plan::{Coverage, Error, Options, Plan};
 pub use question::Question;
-pub use run::{Checked, check};
+pub use run::{Checked, Progress, Settings, check};

@@ -27,6 +27,8 @@ pub struct Plan {
     pub label_leaks: Vec<LabelLeak>,
     /// How much of what could be asked is asked.
     pub coverage: Coverage,
+    /// Indices of the twins in the cluster's pods, each with those of the running pods for which it stands.
+    members: Vec<(usize, Vec<usize>)>,
 }
 
 /// How much of what could be asked is asked.
@@ -111,6 +113,7 @@ impl Plan {
             |ends: &[End]| ends.iter().map(|end| Identity::of_pod(&end.pod)).collect::<BTreeSet<Identity>>();
         let (twin_names, entered_names) = (identities(&twins), identities(&entered));
         let pods = twins.iter().map(|end| end.class.members.len()).sum();
+        let members = twins.iter().map(|end| (end.index, end.class.members.clone())).collect();
         let ends: Vec<End> = twins.into_iter().chain(entered).collect();
         let families = families(&snapshot.cluster);
         let (mut questions, pairs) = questions(&ends, &cluster, tenancy, &families);
@@ -132,7 +135,14 @@ impl Plan {
             ..World::default()
         };
         let label_leaks = label_leaks(&snapshot.cluster, tenancy);
-        Ok(Self { world, questions, label_leaks, coverage })
+        Ok(Self { world, questions, label_leaks, coverage, members })
+    }
+
+    /// Returns the twins, each with the running pods for which it stands.
+    pub fn twins(&self) -> impl Iterator<Item = (&Pod, Vec<&Pod>)> {
+        let pods = &self.world.cluster.pods;
+        let members = |members: &Vec<usize>| members.iter().filter_map(|index| pods.get(*index)).collect();
+        self.members.iter().filter_map(move |(twin, own)| Some((pods.get(*twin)?, members(own))))
     }
 
     /// Returns the cells of all questions.

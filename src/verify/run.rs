@@ -9,11 +9,11 @@ use super::matrix::Matrix;
 use super::plan::Plan;
 use super::question::Question;
 use crate::backend::{Backend, Error, LostPod};
-use crate::observe::{Observed, Observer, Settings};
+use crate::observe::{self, Finding, Observed, Observer};
 use crate::plan::{Cell, Questions};
 use crate::policy::Decision;
 use crate::verdict::{
-    CellResult, Environment, Outcome, RunResult, ScenarioFailure, ScenarioResult, StepResult,
+    CellResult, Environment, Outcome, RunResult, ScenarioFailure, ScenarioResult, StepResult, merge,
 };
 
 /// Name of the check where reports of runs show the name of a scenario, and that of its only step.
@@ -53,24 +53,54 @@ impl Checked {
     }
 }
 
-/// Asks the questions of a plan. What the backend creates stays. `interrupted` becomes true when the check should end early.
+/// How a check observes.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long it waits, and how sure it has to be.
+    pub observe: observe::Settings,
+    /// How often everything is asked. At least 1.
+    pub repeat: usize,
+}
+
+/// What a check is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The probe pods start.
+    Starting {
+        /// Count of probe pods.
+        pods: usize,
+    },
+    /// The probe pods probe each other.
+    Probing {
+        /// Count of connections.
+        connections: usize,
+        /// The repetition, from 1.
+        repetition: usize,
+    },
+    /// The check waits for late arrivals.
+    Finishing,
+}
+
+/// Asks the questions of a plan. What the backend creates stays. `interrupted` becomes true when the check should end
+/// early.
 pub async fn check<B: Backend>(
     plan: &Plan,
     settings: &Settings,
     backend: &mut B,
     environment: Environment,
+    progress: &dyn Fn(Progress),
     mut interrupted: watch::Receiver<bool>,
 ) -> Checked {
     let start = Instant::now();
     let asked = tokio::select! {
         biased;
         _ = interrupted.wait_for(|interrupted| *interrupted) => None,
-        asked = ask(plan, settings, backend) => Some(asked),
+        asked = ask(plan, settings, backend, progress) => Some(asked),
     };
     let is_interrupted = asked.is_none();
     let mut asked = asked.unwrap_or_default();
     let (questions, silent) = (std::mem::take(&mut asked.questions), std::mem::take(&mut asked.silent));
-    let scenario = asked.into_scenario(&questions, start.elapsed());
+    let scenario = asked.into_scenario(settings.repeat, start.elapsed());
     let matrix = Matrix::new(&questions, scenario.steps.first());
     let result = |scenario: ScenarioResult| RunResult {
         scenarios: vec![scenario],
@@ -80,7 +110,7 @@ pub async fn check<B: Backend>(
         unfinished: Vec::new(),
         environment: environment.clone(),
         profiles: Vec::new(),
-        requested_share: settings.leak_share,
+        requested_share: settings.observe.leak_share,
         took: start.elapsed(),
     };
     let enforced = result(only_enforced(scenario.clone(), &questions));
@@ -91,22 +121,28 @@ pub async fn check<B: Backend>(
 /// What the questions have shown.
 #[derive(Default)]
 struct Asked {
-    observed: Option<Observed>,
     /// The questions that were asked, in the order of the cells.
     questions: Vec<Question>,
     /// Destinations that nobody reaches, so that nothing was asked about them.
     silent: BTreeSet<String>,
-    cells: Vec<CellResult>,
+    /// The answers of each repetition.
+    repetitions: Vec<StepResult>,
     failure: Option<Error>,
     lost: Vec<LostPod>,
     start: Duration,
     timeout: Duration,
 }
 
-async fn ask(plan: &Plan, settings: &Settings, backend: &mut impl Backend) -> Asked {
+async fn ask(
+    plan: &Plan,
+    settings: &Settings,
+    backend: &mut impl Backend,
+    progress: &dyn Fn(Progress),
+) -> Asked {
     let (all, mut cells) = (plan.cells(), Vec::new());
-    let mut observer = Observer::new(plan.world.clone(), Questions::These(&all), settings, backend);
+    let mut observer = Observer::new(plan.world.clone(), Questions::These(&all), &settings.observe, backend);
     let mut asked = Asked::default();
+    progress(Progress::Starting { pods: plan.coverage.twins });
     match observer.start().await {
         Ok(took) => asked.start = took,
         Err(error) => return Asked { failure: Some(error), ..asked },
@@ -117,15 +153,41 @@ async fn ask(plan: &Plan, settings: &Settings, backend: &mut impl Backend) -> As
         plan.questions.iter().filter(|question| !without.contains(&question.cell)).cloned().collect();
     cells.extend(asked.questions.iter().map(|question| question.cell.clone()));
     observer.ask(Questions::These(&cells));
-    let mut observed = observer.observe_unchanged().await;
-    asked.cells = std::mem::take(&mut observed.cells).into_iter().map(|finding| finding.result).collect();
+    for repetition in 1..=settings.repeat {
+        progress(Progress::Probing { connections: cells.len(), repetition });
+        let start = Instant::now();
+        let observed = observer.observe_unchanged().await;
+        asked.repetitions.push(step(observed, &asked.questions, start.elapsed()));
+    }
+    progress(Progress::Finishing);
     // What was changed meanwhile is what the packets followed.
     asked.failure = observer.check_intact().await.err();
-    observer.look_back(&mut [asked.cells.as_mut_slice()]).await;
+    let mut states: Vec<_> = asked.repetitions.iter_mut().map(|step| step.cells.as_mut_slice()).collect();
+    observer.look_back(&mut states).await;
     asked.timeout = observer.calibrated;
-    asked.observed = Some(observed);
     asked.lost = observer.backend.lost_pods();
     asked
+}
+
+/// Returns the answers of a repetition, each with what is wanted.
+fn step(observed: Observed, questions: &[Question], took: Duration) -> StepResult {
+    let Observed { cells, new_pods, rounds, loss } = observed;
+    let with_wish = |(finding, question): (Finding, &Question)| CellResult {
+        intended: question.wanted(),
+        ..finding.result
+    };
+    let [_, name] = NAMES.map(str::to_owned);
+    StepResult {
+        name,
+        spec_rules: BTreeSet::new(),
+        cells: cells.into_iter().zip(questions).map(with_wish).collect(),
+        new_pods,
+        open_connections: Vec::new(),
+        handed_over: Duration::ZERO,
+        rounds,
+        loss,
+        took,
+    }
 }
 
 /// Returns the name of a cell's destination, with the port.
@@ -135,34 +197,20 @@ fn destination(cell: &Cell) -> String {
 
 impl Asked {
     /// Returns the answers as one scenario with one step.
-    fn into_scenario(self, questions: &[Question], took: Duration) -> ScenarioResult {
-        let [name, step] = NAMES.map(str::to_owned);
+    fn into_scenario(self, requested: usize, took: Duration) -> ScenarioResult {
+        let [name, _] = NAMES.map(str::to_owned);
         let lost = self.lost.iter().map(|pod| format!("probe pod {} was lost ({})", pod.name, pod.why));
         let failure = self.failure.map(|error| ScenarioFailure {
             everywhere: matches!(error, Error::Unavailable(_)),
             message: error.to_string(),
         });
-        let with_wish =
-            |(cell, question): (CellResult, &Question)| CellResult { intended: question.wanted(), ..cell };
-        let cells: Vec<_> = self.cells.into_iter().zip(questions).map(with_wish).collect();
-        let step = self.observed.map(|observed| StepResult {
-            name: step,
-            spec_rules: BTreeSet::new(),
-            cells,
-            new_pods: observed.new_pods,
-            open_connections: Vec::new(),
-            handed_over: Duration::ZERO,
-            rounds: observed.rounds,
-            loss: observed.loss,
-            took,
-        });
-        ScenarioResult {
+        let whole = ScenarioResult {
             name,
             description: String::new(),
             file: "".into(),
             demonstrates: None,
             ignored: BTreeMap::new(),
-            steps: step.into_iter().collect(),
+            steps: Vec::new(),
             failure,
             start: self.start,
             timeout: self.timeout,
@@ -170,6 +218,16 @@ impl Asked {
             repetitions: None,
             required: BTreeSet::new(),
             warnings: lost.collect(),
+        };
+        let each = self.repetitions.into_iter().map(|step| ScenarioResult {
+            warnings: Vec::new(),
+            took: step.took,
+            steps: vec![step],
+            ..whole.clone()
+        });
+        match merge(each.collect(), |_| requested).into_iter().next() {
+            Some(merged) => ScenarioResult { warnings: whole.warnings, took: whole.took, ..merged },
+            None => whole,
         }
     }
 }

@@ -280,14 +280,26 @@ async fn is_allowed(
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
+/// Returns the rules of a check of a live cluster, as YAML: those of a ClusterRole, and those of a Role in each namespace
+/// that gets probe pods. `has_all` is whether the check may list objects in all namespaces.
+pub(super) fn rights_of_check(settings: &Settings, has_all: bool) -> [String; 2] {
+    let control = control(settings);
+    let everywhere = EVERYWHERE.into_iter().filter(|_| has_all);
+    let canaries = CANARIES.into_iter().chain([control]).filter(|_| settings.prepared_namespaces.is_empty());
+    let of_cluster: Vec<Rule> = [NODES].into_iter().chain(everywhere).chain(canaries).collect();
+    let in_tenants: Vec<Rule> = IN_TENANTS.into_iter().chain([control]).collect();
+    [of_cluster, in_tenants].map(|rules| rules.iter().map(|rule| as_yaml(rule, rule.verbs)).collect())
+}
+
+fn as_yaml(rule: &Rule, verbs: &[&str]) -> String {
+    let group = if rule.group.is_empty() { "\"\"" } else { rule.group };
+    let verbs = verbs.join(", ");
+    format!("- apiGroups: [{group}]\n  resources: [{}]\n  verbs: [{verbs}]\n", rule.resource)
+}
+
 /// Returns the rules to add, as YAML. Without namespaces, they are needed in the whole cluster.
 fn say_missing(namespaces: &[&str], missing: &[(Rule, Vec<&str>)]) -> String {
-    let quoted = |words: &[&str]| format!("[{}]", words.join(", "));
-    let rules = missing.iter().map(|(rule, verbs)| {
-        let group = if rule.group.is_empty() { "\"\"" } else { rule.group };
-        format!("- apiGroups: [{group}]\n  resources: [{}]\n  verbs: {}\n", rule.resource, quoted(verbs))
-    });
-    let rules: String = rules.collect();
+    let rules: String = missing.iter().map(|(rule, verbs)| as_yaml(rule, verbs)).collect();
     let role = match namespaces {
         [] => "a ClusterRole of theirs".to_owned(),
         [namespace] => format!("a Role of theirs in namespace {namespace}"),

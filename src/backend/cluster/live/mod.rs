@@ -184,6 +184,12 @@ impl Live {
         self.shared.cleanup_command(&self.scope)
     }
 
+    /// Returns the permissions that the check needs, as rules in YAML: those of a ClusterRole, and those of a Role in each
+    /// namespace that gets probe pods.
+    pub fn rights(&self) -> [String; 2] {
+        access::rights_of_check(&self.shared.maker.settings, self.scope.is_empty())
+    }
+
     /// Returns whether the check may have created something.
     pub fn was_used(&self) -> bool {
         self.shared.deployments.load(Ordering::Relaxed) > 0
