@@ -112,7 +112,7 @@ impl<'a> Applied<'a> {
 
 impl Drop for Applied<'_> {
     fn drop(&mut self) {
-        self.0.kubectl(&["delete", "--wait=true", "-f", &self.1]);
+        self.0.kubectl(&["delete", "--wait=true", "--ignore-not-found", "-f", &self.1]);
     }
 }
 

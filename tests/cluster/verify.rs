@@ -22,6 +22,9 @@ fn the_tenants_are_isolated_and_the_workloads_notice_nothing() {
     let clients = Clients::start(&guide);
     let before = cluster.foreign_objects();
 
+    let plan = guide.verify(&["--dry-run"]).exits(0).stdout;
+    assert!(plan.contains("tenant-b-prod"), "{plan}");
+    assert_eq!(cluster.foreign_objects(), before);
     let report = guide.verify(&[]).exits(0).stdout;
     assert!(report.starts_with("ISOLATED  "), "{report}");
     assert_eq!(guide.left(), "");
@@ -262,7 +265,8 @@ fn running_workloads_get_handshakes_and_nothing_else() {
         let accepted = server.end();
         assert!(!accepted.is_empty());
         assert_eq!(accepted.iter().filter(|it| it.bytes > 0).count(), 0, "{accepted:?}");
-        assert_eq!(most_in_a_second(&accepted), 1, "{accepted:?}");
+        // One to the pod, and one through its Service.
+        assert!(most_in_a_second(&accepted) <= 2, "{accepted:?}");
     }
 }
 
