@@ -6,6 +6,7 @@ mod agents;
 mod cleanup;
 mod faults;
 mod fuzz;
+mod guide;
 mod live;
 mod lost;
 mod restrictions;
@@ -14,6 +15,7 @@ mod snapshot;
 mod tenants;
 mod through;
 mod verdicts;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -11,9 +11,9 @@ use crate::support::{Finished, file, netproof};
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/tenants");
 
 /// Files of an example.
-struct Example {
-    tenants: String,
-    manifests: String,
+pub(crate) struct Example {
+    pub(crate) tenants: String,
+    pub(crate) manifests: String,
 }
 
 impl Example {
@@ -54,24 +54,24 @@ impl Example {
     }
 }
 
-fn guide() -> Example {
+pub(crate) fn guide() -> Example {
     Example::read("guide")
 }
 
-fn texts<'a>(values: impl IntoIterator<Item = &'a Value>) -> BTreeSet<&'a str> {
+pub(crate) fn texts<'a>(values: impl IntoIterator<Item = &'a Value>) -> BTreeSet<&'a str> {
     values.into_iter().map(|value| value.as_str().unwrap()).collect()
 }
 
-fn differences(document: &Value) -> &[Value] {
+pub(crate) fn differences(document: &Value) -> &[Value] {
     document["differences"].as_array().unwrap()
 }
 
-fn blames(document: &Value) -> BTreeSet<&str> {
+pub(crate) fn blames(document: &Value) -> BTreeSet<&str> {
     texts(differences(document).iter().map(|it| &it["blame"]))
 }
 
 /// Returns the pairs of tenants that have a state.
-fn pairs(document: &Value, state: &str) -> BTreeSet<(String, String)> {
+pub(crate) fn pairs(document: &Value, state: &str) -> BTreeSet<(String, String)> {
     let name = |party: &Value| party.as_str().unwrap_or("others").to_owned();
     let pairs = document["matrix"].as_array().unwrap().iter().filter(|pair| pair["state"] == state);
     pairs.map(|pair| (name(&pair["from"]), name(&pair["to"]))).collect()
@@ -107,56 +107,93 @@ fn nine_tenants_with_the_modes_of_aks_have_the_states_that_the_modes_say() {
     }
 }
 
-/// What each mistake in the policies of the guide's tenants leads to.
-#[test]
-fn each_mistake_in_a_policy_is_found_and_blamed_on_the_policies() {
-    let own = "  ingress:\n  - from:\n    - podSelector: {}";
-    let everybody = "  ingress:\n  - from:\n    - namespaceSelector: {}";
-    let slipped = guide().with_in("tenant-b-prod", own, everybody);
-    // Egress of the other tenant still denies, so that only the shared services get in.
-    check(
-        "slipped",
-        &slipped,
-        "forbidden",
-        ("others", "tenant-b"),
-        "tenant-b-prod/allow-same-namespace-and-dns",
-    );
-    let both = "policyTypes: [Ingress, Egress]";
-    let half = guide().with_in("tenant-a-prod", both, "policyTypes: [Ingress]");
-    check("half", &half, "forbidden", ("tenant-a", "others"), "");
-    let label = guide().with_in("tenant-a-prod", "k8s-app: kube-dns", "k8s-app: coredns");
-    check("label", &label, "required", ("tenant-a", "others"), "tenant-a-prod/default-deny");
-    let port = "    - {protocol: TCP, port: 53}";
-    let more = guide().with_in("tenant-a-prod", port, "    - {protocol: TCP, port: 53, endPort: 9153}");
-    check("more", &more, "forbidden", ("tenant-a", "others"), "tenant-a-prod/allow-same-namespace-and-dns");
-    let dns = "  - to:\n    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}";
-    let metadata = format!("  - to: [{{ipBlock: {{cidr: 169.254.169.254/32}}}}]\n{dns}");
-    let metadata = guide().with_in("tenant-a-prod", dns, &metadata);
-    let document = check(
-        "metadata",
-        &metadata,
-        "forbidden",
-        ("tenant-a", "others"),
-        "tenant-a-prod/allow-same-namespace-and-dns",
-    );
-    let reached = texts(differences(&document).iter().map(|it| &it["to"]));
-    assert_eq!(reached, ["external:cloud metadata 169.254.169.254"].into());
+/// A mistake in the policies of the guide's tenants, and what it leads to.
+pub(crate) struct Mistake {
+    pub(crate) name: &'static str,
+    pub(crate) example: Example,
+    /// What is wanted of the connections that it changes, and of which tenants.
+    wish: &'static str,
+    pair: (&'static str, &'static str),
+    /// The policy to blame, if one says something about these connections.
+    policy: &'static str,
 }
 
-/// Checks that the policies alone are blamed, for connections between two tenants with this wish.
-fn check(name: &str, example: &Example, wish: &str, (from, to): (&str, &str), policy: &str) -> Value {
-    let document = example.json(name, &[]);
-    assert_eq!(document["exitCode"], 1, "{name}");
-    assert_eq!(blames(&document), ["policyGap"].into(), "{name}");
-    assert_eq!(texts(differences(&document).iter().map(|it| &it["wish"])), [wish].into(), "{name}");
-    assert_eq!(pairs(&document, "policyGap"), [pair(from, to)].into(), "{name}");
-    for difference in differences(&document) {
-        let reasons = difference["reasons"].to_string();
-        assert!(reasons.contains(policy), "{name}: {reasons}");
-        assert_eq!(difference["verdict"], "match", "{name}: {difference}");
-        assert!(difference["why"].as_str().is_some_and(|why| !why.is_empty()), "{name}: {difference}");
+pub(crate) fn mistakes() -> [Mistake; 5] {
+    let own = "  ingress:\n  - from:\n    - podSelector: {}";
+    let everybody = "  ingress:\n  - from:\n    - namespaceSelector: {}";
+    let dns = "  - to:\n    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}";
+    let metadata = format!("  - to: [{{ipBlock: {{cidr: 169.254.169.254/32}}}}]\n{dns}");
+    let port = "    - {protocol: TCP, port: 53}";
+    [
+        // Egress of the other tenant still denies, so that only the shared services get in.
+        Mistake {
+            name: "slipped",
+            example: guide().with_in("tenant-b-prod", own, everybody),
+            wish: "forbidden",
+            pair: ("others", "tenant-b"),
+            policy: "tenant-b-prod/allow-same-namespace-and-dns",
+        },
+        Mistake {
+            name: "half",
+            example: guide().with_in(
+                "tenant-a-prod",
+                "policyTypes: [Ingress, Egress]",
+                "policyTypes: [Ingress]",
+            ),
+            wish: "forbidden",
+            pair: ("tenant-a", "others"),
+            policy: "",
+        },
+        Mistake {
+            name: "label",
+            example: guide().with_in("tenant-a-prod", "k8s-app: kube-dns", "k8s-app: coredns"),
+            wish: "required",
+            pair: ("tenant-a", "others"),
+            policy: "tenant-a-prod/default-deny",
+        },
+        Mistake {
+            name: "more",
+            example: guide().with_in("tenant-a-prod", port, "    - {protocol: TCP, port: 53, endPort: 9153}"),
+            wish: "forbidden",
+            pair: ("tenant-a", "others"),
+            policy: "tenant-a-prod/allow-same-namespace-and-dns",
+        },
+        Mistake {
+            name: "metadata",
+            example: guide().with_in("tenant-a-prod", dns, &metadata),
+            wish: "forbidden",
+            pair: ("tenant-a", "others"),
+            policy: "tenant-a-prod/allow-same-namespace-and-dns",
+        },
+    ]
+}
+
+impl Mistake {
+    /// Checks that the policies alone are blamed, for connections between two tenants with this wish.
+    pub(crate) fn check(&self, document: &Value) {
+        let Self { name, wish, pair: (from, to), policy, .. } = self;
+        assert_eq!(document["exitCode"], 1, "{name}: {document}");
+        assert_eq!(blames(document), ["policyGap"].into(), "{name}: {document}");
+        assert_eq!(texts(differences(document).iter().map(|it| &it["wish"])), [*wish].into(), "{name}");
+        assert_eq!(pairs(document, "policyGap"), [pair(from, to)].into(), "{name}");
+        for difference in differences(document) {
+            let reasons = difference["reasons"].to_string();
+            assert!(reasons.contains(policy), "{name}: {reasons}");
+            assert_eq!(difference["verdict"], "match", "{name}: {difference}");
+            assert!(difference["why"].as_str().is_some_and(|why| !why.is_empty()), "{name}: {difference}");
+        }
+        if *name == "metadata" {
+            let reached = texts(differences(document).iter().map(|it| &it["to"]));
+            assert_eq!(reached, ["external:cloud metadata 169.254.169.254"].into());
+        }
     }
-    document
+}
+
+#[test]
+fn each_mistake_in_a_policy_is_found_and_blamed_on_the_policies() {
+    for mistake in mistakes() {
+        mistake.check(&mistake.example.json(mistake.name, &[]));
+    }
 }
 
 #[test]

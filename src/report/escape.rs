@@ -44,11 +44,15 @@ pub(crate) fn lines(message: &str) -> String {
 }
 
 /// Makes a whole message safe. Its lines stay, and it has no colours. All lines but the first are indented,
-/// so that none looks like another message.
+/// so that none looks like another message. YAML stays valid: a line that is indented already keeps its distance from the
+/// line above it.
 pub fn message(message: &str) -> String {
+    let mut is_shifted = false;
     let lines = message.split('\n').enumerate().map(|(i, line)| {
-        let needs_indentation = i > 0 && !line.is_empty() && !line.starts_with(' ');
-        format!("{}{}", if needs_indentation { "    " } else { "" }, plain(line))
+        if !line.starts_with(' ') {
+            is_shifted = i > 0 && !line.is_empty();
+        }
+        format!("{}{}", if is_shifted { "    " } else { "" }, plain(line))
     });
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -156,6 +160,7 @@ mod tests {
         assert_eq!(lines("refused\nPASS\r\n\u{1b}[2J"), "refused\n    PASS\n    \\u{1b}[2J");
         assert_eq!(message("a:\n  b\u{1b}[32m\n"), "a:\n  b\\u{1b}[32m\n");
         assert_eq!(message("a:\nPASS\n\tPASS"), "a:\n    PASS\n    \\u{9}PASS");
+        assert_eq!(message("a:\n- b:\n  c:\n\nd"), "a:\n    - b:\n      c:\n\n    d");
     }
 
     #[test]

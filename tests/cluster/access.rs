@@ -112,7 +112,7 @@ impl<'a> Applied<'a> {
 
 impl Drop for Applied<'_> {
     fn drop(&mut self) {
-        self.0.kubectl(&["delete", "--wait=true", "-f", &self.1]);
+        self.0.kubectl(&["delete", "--wait=true", "--ignore-not-found", "-f", &self.1]);
     }
 }
 
@@ -184,7 +184,7 @@ fn the_service_account_of_deploy_can_do_everything() {
     assert_eq!(Some(saved), finished.code.map(|code| code.to_string()));
 
     let finished = on_cluster("default").exits(2);
-    let missing = "  resources: [pods/portforward]\n  verbs: [create, get]\n";
+    let missing = "      resources: [pods/portforward]\n      verbs: [create, get]\n";
     assert!(finished.stderr.contains(missing), "{finished:?}");
     cluster.check_clean();
 }

@@ -116,7 +116,7 @@ fn a_live_cluster_and_its_saved_snapshot_have_the_same_answer() {
     let reader = file("reader.conf", kubeconfig(&cluster.server(), token.trim()));
     let narrow = ["expect", "--from-cluster", "--kubeconfig", &reader];
     let refused = run(User::Root, narrow).exits(2);
-    assert!(refused.stderr.contains("resources: [endpointslices]\n  verbs: [list]"), "{refused:?}");
+    assert!(refused.stderr.contains("resources: [endpointslices]\n      verbs: [list]"), "{refused:?}");
     let finished =
         run(User::Root, [&narrow[..], &["--visible-namespaces", "netproof-shop"]].concat()).exits(0);
     assert!(rows(&finished).contains(&own), "{}", finished.stdout);
