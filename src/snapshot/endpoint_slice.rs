@@ -237,7 +237,7 @@ mod tests {
     fn an_address_of_a_slice_is_the_pod_or_the_node_that_has_it() {
         let pod = |namespace: &str, address: &str| {
             format!(
-                "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: p, namespace: {namespace}}}\nspec: {{nodeName: n, containers: [{{name: c, image: c}}]}}\n\
+                "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: p, namespace: {namespace}}}\nspec: {{nodeName: node-1, containers: [{{name: c, image: c}}]}}\n\
                  status: {{podIP: {address}, podIPs: [{{ip: {address}}}]}}\n"
             )
         };
@@ -254,13 +254,13 @@ mod tests {
                 SERVICE,
                 &slice("db", &endpoint(address, ""), SQL),
                 &pod("x", "10.0.0.1"),
-                &pod("y", "10.0.0.2"),
+                &pod("z", "10.0.0.2"),
                 others,
                 &policy,
             ];
             let text = Text { name: "m.yaml".into(), content: manifests.concat() };
             let engine = Engine::new(Snapshot::read(&text.manifests().unwrap(), None).unwrap().cluster);
-            let (source, _) = engine.pods().find(|(_, pod)| pod.namespace == "y").unwrap();
+            let (source, _) = engine.pods().find(|(_, pod)| pod.namespace == "z").unwrap();
             let (service, _) = engine.services().next().unwrap();
             let flow = Flow {
                 source: Endpoint::Pod(source),
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(decide("10.0.0.1", policy("Ingress", "x")), Decision::Deny);
         for other in ["10.0.0.7", "192.168.0.1"] {
             assert_eq!(decide(other, policy("Ingress", "x")), Decision::Allow, "{other}");
-            assert_eq!(decide(other, policy("Egress", "y")), Decision::Deny, "{other}");
+            assert_eq!(decide(other, policy("Egress", "z")), Decision::Deny, "{other}");
         }
     }
 }

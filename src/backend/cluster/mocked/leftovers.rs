@@ -150,6 +150,7 @@ async fn what_is_removed_is_listed_again() {
             &Method::GET,
             "/api/v1/pods" | "/api/v1/configmaps" | "/apis/networking.k8s.io/v1/networkpolicies",
         ) => list(&[]),
+        (&Method::POST, _) => (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": true}})),
         _ => status(404, "not found"),
     });
     let mut removed = remove(&client, Places::default(), &["old"]).await.unwrap();
