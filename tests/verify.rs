@@ -291,7 +291,7 @@ fn running_workloads_are_asked_to_accept_connections_if_wanted() {
 /// No API server runs in the lab, so nothing is said about it.
 #[test]
 fn an_api_server_that_nobody_reaches_accuses_no_policy() {
-    let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: kubernetes, namespace: default}\n\
+    let service = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: default}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: kubernetes, namespace: default}\n\
                    spec: {clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1], ports: [{name: https, port: 443, targetPort: 6443}]}\n";
     let slice = "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: kubernetes\n  \
                  namespace: default\n  labels: {kubernetes.io/service-name: kubernetes}\naddressType: IPv4\n\

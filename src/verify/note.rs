@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::class::RUN;
-use super::plan::Options;
+use super::options::Options;
 use crate::policy::{Cluster, Pod};
 use crate::snapshot::Identity;
 use crate::tenants::Tenancy;

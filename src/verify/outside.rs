@@ -120,7 +120,11 @@ fn api_server(service: &Service) -> Option<Destination> {
     (Identity::of_service(service) == Identity::api_server()).then(|| Destination {
         name: EndpointName::of_service(service),
         address: None,
-        families: IpFamily::ALL.into_iter().filter(|family| service.address(*family).is_some()).collect(),
+        families: match service.addresses.as_slice() {
+            // The lab chooses it later.
+            [] => vec![IpFamily::V4],
+            [..] => IpFamily::ALL.into_iter().filter(|family| service.address(*family).is_some()).collect(),
+        },
         ports: service.ports.iter().map(|port| (port.protocol, port.port)).collect(),
     })
 }

@@ -8,6 +8,7 @@ use super::class::{Class, classes, twin};
 use super::gap::{Gap, gaps};
 use super::label_leak::{LabelLeak, label_leaks};
 use super::note::notes;
+use super::options::Options;
 use super::outside::Outside;
 use super::ports::{PortOf, edges, is_free, of_intent, served, unnamed};
 use super::question::{Question, are_monitored, tenants_of};
@@ -64,19 +65,6 @@ pub enum Error {
     /// There are no two ends between which something could be asked.
     #[error("the tenants have no two pods between which anything could be asked")]
     NoPairs,
-}
-
-/// What a check does besides probing twins, and how much.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// Nodes on which no probe pod can run.
-    pub unusable: BTreeSet<String>,
-    /// Greatest count of questions.
-    pub most: Option<usize>,
-    /// Whether an agent uses the network of a running pod of each class, too.
-    pub through_nodes: bool,
-    /// Whether running pods and Services are asked to accept connections.
-    pub to_workloads: bool,
 }
 
 /// An end that has an agent: a twin, or a running pod.

@@ -8,7 +8,8 @@ use tokio::sync::Mutex;
 
 use super::deployment::Deployment;
 use super::pods::RunningPod;
-use super::shared::{CANARIES, Shared};
+use super::purpose::CANARIES;
+use super::shared::Shared;
 use crate::backend::{Canary, Error, LostPod, Place};
 use crate::policy::{Labels, Namespace, Node, Pod};
 use crate::scenario::standard_world;

@@ -28,6 +28,7 @@ mod plugin;
 mod pod_state;
 mod pods;
 mod prepared;
+mod purpose;
 mod read;
 mod request;
 mod schedule;
@@ -61,12 +62,13 @@ use nodes::Wanted;
 pub use objects::NO_SIDECARS;
 pub use places::Places;
 use pods::RunningPod;
+use purpose::Purpose;
 pub use read::{LiveSnapshot, Scope, read_cluster};
 use request::{apply, failed, persistently, say};
 use schedule::{Group, Schedule, Turn};
 use sentinels::Turns;
 pub use settings::{Control, PullPolicy, Resources, Settings};
-use shared::{Purpose, Shared};
+use shared::Shared;
 pub use site::{Site, TaintEffect, Toleration};
 
 /// A cluster, in use by one run.

@@ -8,8 +8,9 @@ use kube::api::Api;
 
 use super::canaries::SENTINEL;
 use super::deployment::policies::write;
+use super::purpose::CANARIES;
 use super::request::failed;
-use super::shared::{CANARIES, Shared};
+use super::shared::Shared;
 use crate::backend::{Canary, Error, SENTINEL_PORT, SENTINEL_PORTS, Sentinels};
 
 /// The policies that exist, by their numbers.

@@ -15,6 +15,7 @@ use super::names::Names;
 use super::objects::{Maker, RUN};
 use super::pods::{PodWatch, RunningPod};
 use super::prepared::Prepared;
+use super::purpose::{CANARIES, HELPERS, Purpose};
 use super::request::{persistently, say};
 use super::settings::Settings;
 use super::survey::Survey;
@@ -23,43 +24,6 @@ use crate::backend::{Error, LostPod, no_random_numbers};
 
 /// Limit on agent connections that are opened at the same time. Each costs the API server a handshake.
 const OPENED_AT_ONCE: usize = 32;
-
-/// Name of the canaries' namespace. The run's prefix precedes it.
-pub(super) const CANARIES: &str = "canaries";
-
-/// Name of the namespace of pods that enter the networks of running pods.
-pub(super) const HELPERS: &str = "helpers";
-
-/// What a cluster is used for.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Purpose<'a> {
-    /// A run of scenarios, in namespaces of its own.
-    Run,
-    /// A check of the workloads that are there.
-    Check {
-        /// The only namespaces that the check may use, besides its own. Empty if it may use all.
-        namespaces: &'a [String],
-    },
-}
-
-impl Purpose<'_> {
-    /// Returns the namespaces in which pods are watched. Empty for all.
-    fn watched(self, settings: &Settings, prefix: &str) -> Vec<String> {
-        let prepared = &settings.prepared_namespaces;
-        match self {
-            Self::Run => prepared.clone(),
-            Self::Check { namespaces: [] } => Vec::new(),
-            Self::Check { namespaces } => {
-                let names = Names::new(prefix.to_owned());
-                let own = match prepared.as_slice() {
-                    [] => vec![names.namespace(CANARIES), names.namespace(HELPERS)],
-                    prepared => prepared.to_vec(),
-                };
-                namespaces.iter().cloned().chain(own).collect()
-            }
-        }
-    }
-}
 
 /// The state that all parts of a run on a cluster share.
 pub(super) struct Shared {

@@ -1,0 +1,16 @@
+//! The options of a plan.
+
+use std::collections::BTreeSet;
+
+/// What a check does besides probing twins, and how much.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Nodes on which no probe pod can run.
+    pub unusable: BTreeSet<String>,
+    /// Greatest count of questions.
+    pub most: Option<usize>,
+    /// Whether an agent uses the network of a running pod of each class, too.
+    pub through_nodes: bool,
+    /// Whether running pods and Services are asked to accept connections.
+    pub to_workloads: bool,
+}
