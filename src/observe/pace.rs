@@ -34,25 +34,22 @@ pub(super) fn is_workload(destination: &EndpointName) -> bool {
     }
 }
 
-/// Splits items into waves, in order. In each wave, a program occurs at most once. Items without a program are in the
-/// first wave. Returns at least one wave, with its programs.
+/// Splits items into waves, in order. Each item connects to one of its programs. In each wave, a program occurs at most
+/// once. Items without programs are in the first wave. Returns at least one wave, with its programs.
 pub(super) fn waves<T>(
-    items: impl IntoIterator<Item = (T, Option<SocketAddr>)>,
+    items: impl IntoIterator<Item = (T, Vec<SocketAddr>)>,
 ) -> Vec<(Vec<T>, HashSet<SocketAddr>)> {
     let mut waves = vec![(Vec::new(), HashSet::new())];
     let mut next = HashMap::<SocketAddr, usize>::new();
-    for (item, program) in items {
-        let at = program.map_or(0, |program| {
-            let at = next.entry(program).or_default();
-            *at += 1;
-            *at - 1
-        });
+    for (item, programs) in items {
+        let at = programs.iter().filter_map(|program| next.get(program)).max().copied().unwrap_or_default();
+        next.extend(programs.iter().map(|program| (*program, at + 1)));
         if waves.len() <= at {
             waves.push((Vec::new(), HashSet::new()));
         }
-        if let Some((items, programs)) = waves.get_mut(at) {
+        if let Some((items, of_wave)) = waves.get_mut(at) {
             items.push(item);
-            programs.extend(program);
+            of_wave.extend(programs);
         }
     }
     waves
@@ -64,12 +61,21 @@ mod tests {
 
     #[test]
     fn a_wave_connects_to_each_program_once() {
-        let program = |port| Some(SocketAddr::from(([10, 0, 0, 1], port)));
+        let program = |port| vec![SocketAddr::from(([10, 0, 0, 1], port))];
         let items =
-            [("a", program(80)), ("b", None), ("c", program(80)), ("d", program(81)), ("e", program(80))];
+            [("a", program(80)), ("b", vec![]), ("c", program(80)), ("d", program(81)), ("e", program(80))];
         let found: Vec<Vec<&str>> = waves(items).into_iter().map(|(items, _)| items).collect();
         assert_eq!(found, [vec!["a", "b", "d"], vec!["c"], vec!["e"]]);
         assert_eq!(waves::<&str>([]).len(), 1);
+    }
+
+    /// Regression: a pod was connected to twice at the same time, once through its Service.
+    #[test]
+    fn a_service_shares_the_pace_of_its_pods() {
+        let pods = [80, 81].map(|port| SocketAddr::from(([10, 0, 0, 1], port)));
+        let items = [("pod", vec![pods[1]]), ("service", pods.to_vec()), ("other pod", vec![pods[0]])];
+        let found: Vec<Vec<&str>> = waves(items).into_iter().map(|(items, _)| items).collect();
+        assert_eq!(found, [vec!["pod"], vec!["service"], vec!["other pod"]]);
     }
 
     #[tokio::test(start_paused = true)]

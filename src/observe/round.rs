@@ -183,7 +183,7 @@ impl<'a, B: Backend> Rounds<'a, B> {
 impl<B: Backend> Prober for Rounds<'_, B> {
     async fn round(&mut self, cells: &[usize], timeout: Duration) -> Vec<Sighting> {
         let mut sightings = Vec::new();
-        for (wave, programs) in waves(cells.iter().map(|cell| (*cell, self.program(*cell)))) {
+        for (wave, programs) in waves(cells.iter().map(|cell| (*cell, self.programs(*cell)))) {
             self.pace.wait(&programs).await;
             sightings.extend(self.wave(&wave, timeout).await);
         }
@@ -211,11 +211,10 @@ impl<B: Backend> Prober for Rounds<'_, B> {
 }
 
 impl<B: Backend> Rounds<'_, B> {
-    /// Returns the program of a workload to which a cell connects. `None` for other destinations.
-    fn program(&self, cell: usize) -> Option<SocketAddr> {
-        let PlannedCell { cell, route, .. } = self.planned(cell)?;
-        let route = route.as_ref().filter(|route| route.transport == Transport::Handshake)?;
-        is_workload(&cell.to).then_some(route.address)
+    /// Returns the programs of workloads to which a cell may connect.
+    fn programs(&self, cell: usize) -> Vec<SocketAddr> {
+        let route = self.planned(cell).and_then(|planned| planned.route.as_ref());
+        route.map(|route| route.programs.clone()).unwrap_or_default()
     }
 
     /// Probes cells, all at the same time.

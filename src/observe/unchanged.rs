@@ -7,10 +7,12 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
+use super::batch::OwnListener;
 use super::brackets::Brackets;
 use super::finding::Finding;
 use super::observer::{Applied, Observed, Observer};
 use super::planned::PlannedCell;
+use super::reference::reference_of;
 use crate::backend::Backend;
 use crate::plan::Questions;
 use crate::policy::{Decision, IpFamily};
@@ -52,22 +54,20 @@ impl<'a, B: Backend> Observer<'a, B> {
         }
         let lost = self.lost_references(&plan).await;
         for (planned, Finding { result, .. }) in plan.iter().zip(&mut observed.cells) {
-            let servers = planned.route.iter().flat_map(|route| &route.servers);
-            let mut own = servers.map(|(server, listener)| (server.clone(), *listener, planned.cell.family));
-            if result.verdict == Verdict::Match
-                && result.decision() == Decision::Deny
-                && own.any(|own| lost.contains(&own))
-            {
-                result.verdict = Verdict::Inconclusive(Cause::NoControl);
-            }
-            if result.verdict == Verdict::Match
-                && result.decision() == Decision::Deny
-                && let Some(end) = self.without_sign(planned, &alive)
-            {
-                result.verdict = Verdict::Inconclusive(Cause::NoSignOfLife(end.to_string()));
+            let is_proved = result.verdict == Verdict::Match && result.decision() == Decision::Deny;
+            if let Some(cause) = self.lack(planned, &alive, &lost).filter(|_| is_proved) {
+                result.verdict = Verdict::Inconclusive(cause);
             }
         }
         observed
+    }
+
+    /// Returns what the silence of a cell lacks to be a proof.
+    fn lack(&self, planned: &PlannedCell, alive: &Alive, lost: &HashSet<OwnListener>) -> Option<Cause> {
+        if reference_of(planned).is_some_and(|own| lost.contains(&own)) {
+            return Some(Cause::NoControl);
+        }
+        self.without_sign(planned, alive).map(|end| Cause::NoSignOfLife(end.to_string()))
     }
 
     /// Returns an end of the cell about whose network nothing is known.

@@ -31,6 +31,8 @@ pub struct Route {
     pub lookup: Option<Lookup>,
     /// Endpoints that may answer, each with the listener at which the packet arrives.
     pub servers: Vec<(EndpointName, Listener)>,
+    /// Programs of workloads that the probe may reach. Empty if it reaches agents, or what is no workload.
+    pub programs: Vec<SocketAddr>,
     /// The lookup before the probe, if the probe addresses a Service by name.
     pub first: Option<Box<Route>>,
 }
@@ -132,14 +134,16 @@ impl<'a> Router<'a> {
                 let destination = self.destination(to, *family)?;
                 let address = SocketAddr::new(self.world.address(to, *family)?, port.get());
                 let flow = Flow { source, destination, family: *family, protocol: *protocol, port: *port };
-                let (servers, transport) = match self.world.is_foreign(to) {
+                let reached = self.servers(cell, *protocol, *port);
+                let (servers, transport, programs) = match self.world.is_foreign(to) {
                     true => {
                         let transport = Transport::Handshake;
-                        (vec![(to.clone(), Listener { transport, port: port.get() })], transport)
+                        let server = (to.clone(), Listener { transport, port: port.get() });
+                        (vec![server], transport, self.programs(&reached, *family))
                     }
-                    false => (self.servers(cell, *protocol, *port), transport(*protocol)),
+                    false => (reached, transport(*protocol), Vec::new()),
                 };
-                Some(Route { flow, address, transport, lookup: None, servers, first: None })
+                Some(Route { flow, address, transport, lookup: None, servers, programs, first: None })
             }
         }
     }
@@ -163,6 +167,7 @@ impl<'a> Router<'a> {
             transport,
             lookup: Some(lookup),
             servers: vec![(pod, Listener { transport, port: dns.port.get() })],
+            programs: Vec::new(),
             first: None,
         })
     }
@@ -176,6 +181,15 @@ impl<'a> Router<'a> {
                 self.destinations.get(name).copied()
             }
         }
+    }
+
+    /// Returns the addresses and ports of those that are pods.
+    fn programs(&self, reached: &[(EndpointName, Listener)], family: IpFamily) -> Vec<SocketAddr> {
+        let pods = reached.iter().filter(|(end, _)| matches!(end, EndpointName::Pod { .. }));
+        let address = |(pod, listener): &(EndpointName, Listener)| {
+            Some(SocketAddr::new(self.world.address(pod, family)?, listener.port))
+        };
+        pods.filter_map(address).collect()
     }
 
     fn servers(&self, cell: &Cell, protocol: Protocol, port: Port) -> Vec<(EndpointName, Listener)> {
