@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::backend::cluster::RUN;
 use crate::policy::{Cluster, LabelSelector, Labels, Pod};
 use crate::snapshot::{Snapshot, Workload};
 use crate::tenants::Tenancy;
@@ -37,6 +38,7 @@ pub(super) fn classes(
         selectors.iter().flat_map(LabelSelector::requirements).map(|requirement| requirement.key()).collect();
     let workloads = workload_names(snapshot);
     let mut classes = BTreeMap::<Key, Class>::new();
+    // Other checks may run at the same time.
     let is_twin = |pod: &Pod| pod.labels.contains_key(RUN);
     let can_have_twin = |pod: &Pod| !pod.ended && !pod.host_network && !is_twin(pod) && is_wanted(pod);
     for (index, pod) in cluster.pods.iter().enumerate().filter(|(_, pod)| can_have_twin(pod)) {
@@ -69,9 +71,6 @@ pub(super) fn classes(
     }
     classes.into_values().collect()
 }
-
-/// Label of the probe pods of other checks, which may run at the same time.
-pub(super) const RUN: &str = "netproof.dev/run";
 
 /// Name of a class of pods without labels, of which there is none yet.
 const UNLABELLED: &str = "new-pod";

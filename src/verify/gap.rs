@@ -2,11 +2,12 @@
 //! engine alone, over all pods, addresses and ports. No packet is sent, so nothing limits what is compared.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::address::{UNUSED, families};
 use super::question::tenants_of;
 use crate::policy::{
     Cluster, Connections, Decision, Engine, Group, IpFamily, LabelSelector, Labels, Namespace, Pod, Port,
@@ -42,10 +43,6 @@ pub struct Gap {
 /// Name of the namespace of an imaginary pod that belongs to no tenant.
 const STRANGER: &str = "a-namespace-of-no-tenant";
 
-/// Addresses that stand for ranges that contain them. They are reserved for documentation, so that nobody has them.
-const UNUSED: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
-
 /// An end of connections: pods that policies and intent treat alike, or addresses.
 struct End {
     name: String,
@@ -70,13 +67,14 @@ impl End {
 
 /// Returns the policy gaps of a cluster.
 pub(super) fn gaps(cluster: &Cluster, tenancy: &Tenancy) -> Vec<Gap> {
+    let families = families(cluster);
     let mut cluster = cluster.clone();
     cluster.namespaces.push(Namespace::new(STRANGER, Labels::new()));
     cluster.pods.push(Pod { namespace: STRANGER.to_owned(), name: "any-pod".to_owned(), ..Pod::default() });
     let engine = Engine::new(cluster);
     let mut reach = engine.reach();
     let pods = pods(&engine, &reach, tenancy);
-    let addresses = addresses(&engine, &reach, &tenancy.targets());
+    let addresses = addresses(&families, &reach, &tenancy.targets());
     let named: Vec<(Protocol, PortRange)> = named_ports(tenancy);
     let mut found = Found::default();
     for from in &pods {
@@ -165,17 +163,11 @@ fn pods(engine: &Engine, reach: &Reach<'_>, tenancy: &Tenancy) -> Vec<End> {
 }
 
 /// Returns an address for each part of the address space that policies treat alike, and for each part of the targets.
-fn addresses(engine: &Engine, reach: &Reach<'_>, targets: &[Target]) -> Vec<End> {
-    let has_family = |family: IpFamily| {
-        let pods = || engine.pods().map(|(_, pod)| pod).filter(|pod| !pod.host_network);
-        match pods().any(|pod| !pod.addresses.is_empty()) {
-            true => pods().any(|pod| pod.address(family).is_some()),
-            false => family == IpFamily::V4,
-        }
-    };
+fn addresses(families: &[IpFamily], reach: &Reach<'_>, targets: &[Target]) -> Vec<End> {
     let nets: Vec<&IpNet> = targets.iter().flat_map(|target| &target.addresses).collect();
     let mut ends = Vec::new();
-    for (group, range) in reach.external().into_iter().filter(|(_, range)| has_family(range.family())) {
+    for (group, range) in reach.external().into_iter().filter(|(_, range)| families.contains(&range.family()))
+    {
         let in_range = |address: &IpAddr| {
             IpFamily::of(*address) == range.family() && *address >= range.first() && *address <= range.last()
         };

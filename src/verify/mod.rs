@@ -1,7 +1,9 @@
 //! Checks tenants of a cluster as it is: plans twins and questions, asks them with packets, and compares intent,
 //! expectation and observation.
 
+mod address;
 mod class;
+mod end;
 mod gap;
 mod label_leak;
 mod matrix;

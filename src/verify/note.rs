@@ -2,14 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::class::RUN;
 use super::options::Options;
+use crate::backend::cluster::{MANAGED_BY, RUN};
 use crate::policy::{Cluster, Pod};
 use crate::snapshot::Identity;
 use crate::tenants::Tenancy;
-
-/// Label that all probe pods have, with netproof's own value.
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// Greatest count of names in a note.
 const MOST: usize = 5;
@@ -39,7 +36,7 @@ pub(super) fn notes(cluster: &Cluster, tenancy: &Tenancy, options: &Options) -> 
     );
     add(
         pods().filter(|pod| pod.labels.contains_key(RUN)).collect(),
-        "they have the label netproof.dev/run, as probe pods of other checks, and nothing stands for them",
+        &format!("they have the label {RUN}, as probe pods of other checks, and nothing stands for them"),
     );
     let keys: BTreeSet<String> = cluster
         .pod_selectors()
@@ -47,9 +44,10 @@ pub(super) fn notes(cluster: &Cluster, tenancy: &Tenancy, options: &Options) -> 
         .chain(tenancy.pod_selectors())
         .flat_map(|selector| selector.requirements().map(|requirement| requirement.key().clone()))
         .collect();
-    if keys.contains(MANAGED_BY) {
+    let (managed_by, _) = MANAGED_BY;
+    if keys.contains(managed_by) {
         notes.push(format!(
-            "what depends on the label {MANAGED_BY}, which a selector reads: probe pods have their own value"
+            "what depends on the label {managed_by}, which a selector reads: probe pods have their own value"
         ));
     }
     let services = cluster.services.iter().filter(|service| own.contains(&service.namespace)).count();

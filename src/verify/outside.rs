@@ -1,16 +1,16 @@
 //! Destinations that are no pods: addresses outside the cluster, ports of nodes, and the API server.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::address::{UNUSED, families_with};
 use super::ports::{PortOf, unnamed};
-use super::question::{Question, are_monitored, tenants_of};
-use crate::plan::Cell;
+use super::question::{Ends, Question};
 use crate::policy::{Cluster, IpFamily, Pod, Port, PortRange, Protocol, Service};
 use crate::snapshot::Identity;
 use crate::tenants::{Party, Target, Tenancy};
-use crate::world::{EndpointName, External, Probe};
+use crate::world::{EndpointName, External};
 
 /// Ports that are probed at an address if the tenants name none.
 const USUAL: [u16; 2] = [80, 443];
@@ -46,15 +46,11 @@ impl Outside {
         }
         let ports: Vec<PortOf> = tenancy.node_ports().into_iter().collect();
         if !ports.is_empty() {
-            destinations.extend(cluster.nodes.iter().map(|node| {
-                let known: Vec<IpFamily> =
-                    IpFamily::ALL.into_iter().filter(|family| node.address(*family).is_some()).collect();
-                Destination {
-                    name: EndpointName::Node(node.name.clone()),
-                    address: None,
-                    families: if known.is_empty() { vec![IpFamily::V4] } else { known },
-                    ports: ports.clone(),
-                }
+            destinations.extend(cluster.nodes.iter().map(|node| Destination {
+                name: EndpointName::Node(node.name.clone()),
+                address: None,
+                families: families_with(|family| node.address(family).is_some()),
+                ports: ports.clone(),
             }));
         }
         destinations.extend(cluster.services.iter().filter_map(api_server));
@@ -72,7 +68,8 @@ impl Outside {
         self.destinations.iter().filter_map(external).collect()
     }
 
-    /// Returns the questions about connections from these pods, which have addresses of these families. Only TCP tells whether somebody accepts it.
+    /// Returns the questions about connections from these pods, which have addresses of these families. Only TCP tells
+    /// whether somebody accepts a connection.
     pub(super) fn questions<'a>(
         &self,
         pods: impl Iterator<Item = &'a Pod>,
@@ -81,37 +78,27 @@ impl Outside {
     ) -> Vec<Question> {
         let mut questions = Vec::new();
         for pod in pods {
-            let from = tenants_of(tenancy, pod);
-            for Destination { name, address, families, ports } in &self.destinations {
-                let to = match (name, address) {
-                    (EndpointName::Node(node), _) => Party::Node(Some(node)),
-                    (EndpointName::Service { namespace, name }, _) => Party::Service { namespace, name },
-                    (EndpointName::External(_) | EndpointName::Pod { .. }, Some(address)) => {
-                        Party::Address(*address)
-                    }
-                    (EndpointName::External(_) | EndpointName::Pod { .. }, None) => continue,
-                };
-                for (protocol, port) in ports.iter().filter(|(protocol, _)| *protocol == Protocol::Tcp) {
-                    let intent = tenancy.intent(Party::of_pod(pod), to, *port, *protocol);
-                    let Some(intent) = intent else { continue };
-                    let cell = |family: &IpFamily| Cell {
-                        from: EndpointName::of_pod(pod),
-                        to: name.clone(),
-                        family: *family,
-                        probe: Probe::Port { port: *port, protocol: *protocol },
-                    };
-                    let families = families.iter().filter(|family| of_pods.contains(family));
-                    questions.extend(families.map(cell).map(|cell| Question {
-                        cell,
-                        intent: Some(intent.clone()),
-                        from: from.clone(),
-                        to: Vec::new(),
-                        monitored: are_monitored(tenancy, &[pod]),
-                    }));
+            for destination in &self.destinations {
+                let Some(to) = destination.party() else { continue };
+                let ends = Ends::new(tenancy, pod, destination.name.clone(), None);
+                for at in destination.ports.iter().filter(|(protocol, _)| *protocol == Protocol::Tcp) {
+                    let Some(intent) = tenancy.intent(Party::of_pod(pod), to, at.1, at.0) else { continue };
+                    let families = destination.families.iter().filter(|family| of_pods.contains(family));
+                    questions.extend(ends.questions(*at, families, Some(intent)));
                 }
             }
         }
         questions
+    }
+}
+
+impl Destination {
+    fn party(&self) -> Option<Party<'_>> {
+        match (&self.name, self.address) {
+            (EndpointName::Node(node), _) => Some(Party::Node(Some(node))),
+            (EndpointName::Service { namespace, name }, _) => Some(Party::Service { namespace, name }),
+            (EndpointName::External(_) | EndpointName::Pod { .. }, address) => address.map(Party::Address),
+        }
     }
 }
 
@@ -120,11 +107,7 @@ fn api_server(service: &Service) -> Option<Destination> {
     (Identity::of_service(service) == Identity::api_server()).then(|| Destination {
         name: EndpointName::of_service(service),
         address: None,
-        families: match service.addresses.as_slice() {
-            // The lab chooses it later.
-            [] => vec![IpFamily::V4],
-            [..] => IpFamily::ALL.into_iter().filter(|family| service.address(*family).is_some()).collect(),
-        },
+        families: families_with(|family| service.address(family).is_some()),
         ports: service.ports.iter().map(|port| (port.protocol, port.port)).collect(),
     })
 }
@@ -161,10 +144,8 @@ fn addresses(target: &Target) -> Vec<Destination> {
 
 /// Returns the address that stands for a range: one that is reserved for documentation if it is so wide, or its first one.
 fn representative(range: &IpNet) -> IpAddr {
-    let reserved: [IpAddr; 2] =
-        [Ipv4Addr::new(198, 51, 100, 1).into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()];
-    let reserved = reserved.into_iter().find(|address| range.contains(address));
-    reserved.or_else(|| range.hosts().next()).unwrap_or_else(|| range.addr())
+    let unused = UNUSED.into_iter().find(|address| range.contains(address));
+    unused.or_else(|| range.hosts().next()).unwrap_or_else(|| range.addr())
 }
 
 /// Returns whether packets can be sent to an address over a network.

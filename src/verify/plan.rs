@@ -4,20 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::address::families;
 use super::class::{Class, classes, twin};
+use super::end::End;
 use super::gap::{Gap, gaps};
 use super::label_leak::{LabelLeak, label_leaks};
 use super::note::notes;
 use super::options::Options;
 use super::outside::Outside;
 use super::ports::{PortOf, edges, is_free, of_intent, served, unnamed};
-use super::question::{Question, are_monitored, tenants_of};
+use super::question::{Ends, Question};
 use super::workload;
 use crate::plan::Cell;
 use crate::policy::{Cluster, Engine, IpFamily, Pod, PodId, Reach};
 use crate::snapshot::{Identity, Snapshot};
 use crate::tenants::{Party, Tenancy, Wish};
-use crate::world::{EndpointName, Probe, World};
+use crate::world::{EndpointName, World};
 
 /// What a check does.
 #[derive(Debug, Clone)]
@@ -67,18 +69,6 @@ pub enum Error {
     NoPairs,
 }
 
-/// An end that has an agent: a twin, or a running pod.
-struct End {
-    class: Class,
-    pod: Pod,
-    /// Ports that its programs serve, as far as an agent can serve them in their place.
-    served: BTreeSet<PortOf>,
-    /// Ports that programs of the pod may have opened, so that an agent in its network cannot.
-    taken: BTreeSet<PortOf>,
-    /// Index of the pod in the cluster.
-    index: usize,
-}
-
 impl Plan {
     /// Plans a check.
     ///
@@ -89,29 +79,16 @@ impl Plan {
             return Err(Error::NoNodes);
         }
         let mut cluster = snapshot.cluster.clone();
+        let families = families(&cluster);
         let twins = twins(snapshot, tenancy, &options.unusable, &mut cluster);
+        let members: Vec<_> = twins.iter().map(|end| (end.index, end.class.members.clone())).collect();
+        let entered = if options.through_nodes { entered(&twins, &cluster) } else { Vec::new() };
+        let [twin_names, entered_names] = [&twins, &entered].map(|ends| identities(ends));
         let of_workloads = match options.to_workloads {
-            true => {
-                let sources: Vec<&Pod> = twins.iter().map(|twin| &twin.pod).collect();
-                let classes: Vec<&[usize]> = twins.iter().map(|twin| twin.class.members.as_slice()).collect();
-                workload::questions(
-                    &sources,
-                    &classes,
-                    &snapshot.cluster,
-                    tenancy,
-                    &families(&snapshot.cluster),
-                )
-            }
+            true => workload::questions(&twins, &snapshot.cluster, tenancy, &families),
             false => Vec::new(),
         };
-        let entered = if options.through_nodes { entered(&twins, &cluster) } else { Vec::new() };
-        let identities =
-            |ends: &[End]| ends.iter().map(|end| Identity::of_pod(&end.pod)).collect::<BTreeSet<Identity>>();
-        let (twin_names, entered_names) = (identities(&twins), identities(&entered));
-        let pods = twins.iter().map(|end| end.class.members.len()).sum();
-        let members = twins.iter().map(|end| (end.index, end.class.members.clone())).collect();
         let ends: Vec<End> = twins.into_iter().chain(entered).collect();
-        let families = families(&snapshot.cluster);
         let (mut questions, pairs) = questions(&ends, &cluster, tenancy, &families);
         let outside = Outside::new(&cluster, tenancy);
         questions.extend(of_workloads);
@@ -120,8 +97,14 @@ impl Plan {
             return Err(Error::NoPairs);
         }
         let left_out = cut(&mut questions, options.most);
-        let (twins, entered) = (twin_names.len(), entered_names.len());
-        let coverage = Coverage { pods, twins, entered, pairs, asked: questions.len(), left_out };
+        let coverage = Coverage {
+            pods: members.iter().map(|(_, members)| members.len()).sum(),
+            twins: twin_names.len(),
+            entered: entered_names.len(),
+            pairs,
+            asked: questions.len(),
+            left_out,
+        };
         let world = World {
             externals: outside.externals(),
             cluster,
@@ -149,16 +132,12 @@ impl Plan {
     }
 }
 
-/// Returns the families of the pods' addresses; IPv4 if no address is known.
-fn families(cluster: &Cluster) -> Vec<IpFamily> {
-    let own = || cluster.pods.iter().filter(|pod| !pod.host_network);
-    let has = |family: &IpFamily| own().any(|pod| pod.address(*family).is_some());
-    let known: Vec<IpFamily> = IpFamily::ALL.into_iter().filter(has).collect();
-    if known.is_empty() { vec![IpFamily::V4] } else { known }
+fn identities(ends: &[End]) -> BTreeSet<Identity> {
+    ends.iter().map(|end| Identity::of_pod(&end.pod)).collect()
 }
 
-/// Removes the questions of the highest ranks until at most `most` remain, evenly from all pairs of tenants. Returns how many were
-/// removed.
+/// Removes the questions of the highest ranks until at most `most` remain, evenly from all pairs of tenants. Returns how
+/// many were removed.
 fn cut(questions: &mut Vec<Question>, most: Option<usize>) -> usize {
     let Some(excess) = most.and_then(|most| questions.len().checked_sub(most)).filter(|excess| *excess > 0)
     else {
@@ -247,10 +226,9 @@ fn questions(
     let (mut questions, mut pairs) = (Vec::new(), 0);
     for from in ends {
         for to in ends.iter().filter(|to| to.index != from.index) {
-            // Nothing is wanted of pods of no tenant among themselves.
-            let owners = [from, to].map(|end| tenants_of(tenancy, &end.pod));
-            let monitored = are_monitored(tenancy, &[&from.pod, &to.pod]);
-            if owners.iter().all(Vec::is_empty) {
+            let pair = Ends::new(tenancy, &from.pod, EndpointName::of_pod(&to.pod), Some(&to.pod.namespace));
+            // Nothing is asked of pods of no tenant among themselves. The engine compares what is wanted of them.
+            if pair.are_of_no_tenant() {
                 continue;
             }
             pairs += 1;
@@ -259,25 +237,10 @@ fn questions(
             if let Some((from, to)) = ids.get(from.index).zip(ids.get(to.index)) {
                 ports.extend(allowed_edges(&mut reach, *from, *to));
             }
-            for (protocol, port) in ports.into_iter().filter(|port| is_free(port) && !to.taken.contains(port))
-            {
-                let parties = [from, to].map(|end| Party::of_pod(&end.pod));
-                let intent = tenancy.intent(parties[0], parties[1], port, protocol);
-                let cell = |family: &IpFamily| Cell {
-                    from: EndpointName::of_pod(&from.pod),
-                    to: EndpointName::of_pod(&to.pod),
-                    family: *family,
-                    probe: Probe::Port { port, protocol },
-                };
-                let [from, to] = &owners;
-                let question = |cell| Question {
-                    cell,
-                    intent: intent.clone(),
-                    from: from.clone(),
-                    to: to.clone(),
-                    monitored,
-                };
-                questions.extend(families.iter().map(cell).map(question));
+            for at in ports.into_iter().filter(|port| is_free(port) && !to.taken.contains(port)) {
+                let (source, destination) = (Party::of_pod(&from.pod), Party::of_pod(&to.pod));
+                let intent = tenancy.intent(source, destination, at.1, at.0);
+                questions.extend(pair.questions(at, families.iter(), intent));
             }
         }
     }

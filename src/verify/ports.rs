@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::policy::Port;
-use crate::policy::{Backends, Cluster, Connections, Pod, PortRange, Protocol};
+use netproof_probe::wire::STARTUP_PORT;
+
+use crate::policy::{Cluster, Connections, Pod, Port, PortRange, Protocol, Selection};
 use crate::tenants::Tenancy;
 
 /// A port of a protocol.
@@ -13,8 +14,8 @@ pub(super) type PortOf = (Protocol, Port);
 /// A port that hardly any policy or program names. Whoever is isolated is isolated there, too.
 const UNNAMED: u16 = 54_321;
 
-/// Ports that netproof's agents need for themselves: their API, canaries and sentinels.
-const RESERVED: std::ops::RangeInclusive<u16> = 15_119..=15_130;
+/// Ports that netproof's agents need for themselves: for the kubelet, their API, canaries and sentinels.
+const RESERVED: std::ops::RangeInclusive<u16> = STARTUP_PORT..=15_130;
 
 /// Greatest count of ports beside those that rules name, for one set of connections.
 const MOST_BESIDE: usize = 16;
@@ -24,17 +25,11 @@ pub(super) fn served<'a>(members: impl Iterator<Item = &'a Pod>, cluster: &Clust
     let mut ports = BTreeSet::new();
     for pod in members {
         ports.extend(pod.ports.iter().map(|port| (port.protocol, port.port)));
-        for service in cluster.services.iter().filter(|service| service.namespace == pod.namespace) {
-            let selects = match &service.backends {
-                Backends::Selected(labels) => {
-                    labels.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
-                }
-                Backends::Addresses(_) | Backends::Unknown => false,
-            };
-            let targets = service.ports.iter().filter(|_| selects);
-            let targets =
-                targets.filter_map(|port| Some((port.protocol, port.target.resolve(pod, port.protocol)?)));
-            ports.extend(targets);
+        let own = cluster.services.iter().filter(|service| {
+            service.namespace == pod.namespace && service.backends.select(pod) == Selection::Selected
+        });
+        for port in own.flat_map(|service| &service.ports) {
+            ports.extend(port.target.resolve(pod, port.protocol).map(|target| (port.protocol, target)));
         }
     }
     ports

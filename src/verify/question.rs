@@ -1,18 +1,14 @@
 //! Questions: one cell each, with what the owners want of it.
 
+use super::ports::PortOf;
 use crate::plan::Cell;
-use crate::policy::{Decision, Pod};
-use crate::tenants::{Intent, Mode, Tenancy, Wish};
+use crate::policy::{Decision, IpFamily, Pod};
+use crate::tenants::{Intent, Mode, Tenancy, Tenant, Wish};
+use crate::world::{EndpointName, Probe};
 
 /// Returns the names of the tenants to which a pod belongs.
 pub(super) fn tenants_of(tenancy: &Tenancy, pod: &Pod) -> Vec<String> {
     tenancy.tenants_of(&pod.namespace).map(|tenant| tenant.name.clone()).collect()
-}
-
-/// Returns whether all tenants of these pods are only monitored, and there is one.
-pub(super) fn are_monitored(tenancy: &Tenancy, pods: &[&Pod]) -> bool {
-    let mut tenants = pods.iter().flat_map(|pod| tenancy.tenants_of(&pod.namespace)).peekable();
-    tenants.peek().is_some() && tenants.all(|tenant| tenant.mode == Mode::Monitor)
 }
 
 /// A cell that is probed, and what is wanted of it.
@@ -28,6 +24,59 @@ pub struct Question {
     pub to: Vec<String>,
     /// Whether all tenants of both ends are only monitored. Then not even a leak fails the check.
     pub monitored: bool,
+}
+
+/// The ends of a connection, with the tenants to which they belong.
+pub(super) struct Ends {
+    from: EndpointName,
+    to: EndpointName,
+    from_tenants: Vec<String>,
+    to_tenants: Vec<String>,
+    monitored: bool,
+}
+
+impl Ends {
+    /// Returns the ends of connections from a pod. `namespace` is that of the destination, if it is in one.
+    pub(super) fn new(tenancy: &Tenancy, from: &Pod, to: EndpointName, namespace: Option<&str>) -> Self {
+        let owners = |namespace: &str| tenancy.tenants_of(namespace).collect::<Vec<_>>();
+        let (own, other) = (owners(&from.namespace), namespace.map(owners).unwrap_or_default());
+        let mut all = own.iter().chain(&other).peekable();
+        let monitored = all.peek().is_some() && all.all(|tenant| tenant.mode == Mode::Monitor);
+        let names = |tenants: &[&Tenant]| tenants.iter().map(|tenant| tenant.name.clone()).collect();
+        Self {
+            from: EndpointName::of_pod(from),
+            to,
+            from_tenants: names(&own),
+            to_tenants: names(&other),
+            monitored,
+        }
+    }
+
+    /// Returns whether neither end belongs to a tenant.
+    pub(super) fn are_of_no_tenant(&self) -> bool {
+        self.from_tenants.is_empty() && self.to_tenants.is_empty()
+    }
+
+    /// Returns the questions about a port, one for each of these families.
+    pub(super) fn questions<'a>(
+        &self,
+        (protocol, port): PortOf,
+        families: impl Iterator<Item = &'a IpFamily>,
+        intent: Option<Intent>,
+    ) -> impl Iterator<Item = Question> {
+        families.map(move |family| Question {
+            cell: Cell {
+                from: self.from.clone(),
+                to: self.to.clone(),
+                family: *family,
+                probe: Probe::Port { port, protocol },
+            },
+            intent: intent.clone(),
+            from: self.from_tenants.clone(),
+            to: self.to_tenants.clone(),
+            monitored: self.monitored,
+        })
+    }
 }
 
 impl Question {
@@ -46,7 +95,7 @@ impl Question {
     }
 
     /// Returns whether the ends belong to tenants and have none in common.
-    pub fn is_between_tenants(&self) -> bool {
+    fn is_between_tenants(&self) -> bool {
         !self.from.is_empty()
             && !self.to.is_empty()
             && !self.from.iter().any(|tenant| self.to.contains(tenant))

@@ -13,11 +13,15 @@ use crate::observe::{self, Finding, Observed, Observer};
 use crate::plan::{Cell, Questions};
 use crate::policy::Decision;
 use crate::verdict::{
-    Cause, Environment, Outcome, RunResult, ScenarioFailure, ScenarioResult, StepResult, Verdict, merge,
+    Cause, CellResult, Environment, Outcome, RunResult, ScenarioFailure, ScenarioResult, StepResult, Verdict,
+    merge,
 };
 
-/// Name of the check where reports of runs show the name of a scenario, and that of its only step.
-const NAMES: [&str; 2] = ["verify", "now"];
+/// Name of the check where reports of runs show the name of a scenario.
+const SCENARIO: &str = "verify";
+
+/// Name of its only step.
+const STEP: &str = "now";
 
 /// What a check has found.
 #[derive(Debug, Clone)]
@@ -168,11 +172,11 @@ async fn ask(
         Err(error) => return Asked { failure: Some(error), ..asked },
     }
     let without: HashSet<Cell> = observer.find_references(&all).await.into_iter().collect();
-    asked.silent = without.iter().map(destination).collect();
-    let mut left = plan.questions.iter().filter(|question| without.contains(&question.cell));
-    asked.lacks_required = left.any(|it| it.wanted() == Some(Decision::Allow) && it.is_enforced());
-    asked.questions =
-        plan.questions.iter().filter(|question| !without.contains(&question.cell)).cloned().collect();
+    let is_asked = |question: &Question| !without.contains(&question.cell);
+    let (questions, left): (Vec<_>, Vec<_>) = plan.questions.iter().cloned().partition(is_asked);
+    asked.silent = left.iter().map(|it| format!("{} {}", it.cell.to, it.cell.probe)).collect();
+    asked.lacks_required = left.iter().any(|it| it.wanted() == Some(Decision::Allow) && it.is_enforced());
+    asked.questions = questions;
     cells.extend(asked.questions.iter().map(|question| question.cell.clone()));
     observer.ask(Questions::These(&cells));
     for repetition in 1..=settings.repeat {
@@ -184,28 +188,32 @@ async fn ask(
     progress(Progress::Finishing);
     // What was changed meanwhile is what the packets followed.
     asked.failure = observer.check_intact().await.err();
-    if let Some(failure) = &asked.failure {
-        // Packets may have followed policies that are not those of the snapshot.
-        for cell in asked.repetitions.iter_mut().flat_map(|step| &mut step.cells) {
-            if matches!(cell.verdict, Verdict::Leak | Verdict::Blocked | Verdict::Flaky) {
-                cell.verdict = Verdict::Inconclusive(Cause::ProbeError(failure.to_string()));
-            }
-        }
-    }
     let mut states: Vec<_> = asked.repetitions.iter_mut().map(|step| step.cells.as_mut_slice()).collect();
     observer.look_back(&mut states).await;
+    if let Some(failure) = &asked.failure {
+        asked.repetitions.iter_mut().flat_map(|step| &mut step.cells).for_each(|cell| doubt(cell, failure));
+    }
     asked.timeout = observer.calibrated;
     asked.lost = observer.backend.lost_pods();
     asked
+}
+
+/// Makes a difference inconclusive: packets may have followed policies that are not those of the snapshot.
+fn doubt(cell: &mut CellResult, failure: &Error) {
+    match cell.verdict {
+        Verdict::Leak | Verdict::Blocked | Verdict::Flaky => {
+            cell.verdict = Verdict::Inconclusive(Cause::ProbeError(failure.to_string()));
+        }
+        Verdict::Match | Verdict::Undefined | Verdict::Skipped(_) | Verdict::Inconclusive(_) => {}
+    }
 }
 
 /// Returns the answers of a repetition, each with what is wanted.
 fn step(observed: Observed, questions: &[Question], took: Duration) -> StepResult {
     let Observed { cells, new_pods, rounds, loss } = observed;
     let with_wish = |(finding, question): (Finding, &Question)| finding.result.with_intent(question.wanted());
-    let [_, name] = NAMES.map(str::to_owned);
     StepResult {
-        name,
+        name: STEP.to_owned(),
         spec_rules: BTreeSet::new(),
         cells: cells.into_iter().zip(questions).map(with_wish).collect(),
         new_pods,
@@ -217,22 +225,16 @@ fn step(observed: Observed, questions: &[Question], took: Duration) -> StepResul
     }
 }
 
-/// Returns the name of a cell's destination, with the port.
-fn destination(cell: &Cell) -> String {
-    format!("{} {}", cell.to, cell.probe)
-}
-
 impl Asked {
     /// Returns the answers as one scenario with one step.
     fn into_scenario(self, requested: usize, took: Duration) -> ScenarioResult {
-        let [name, _] = NAMES.map(str::to_owned);
         let lost = self.lost.iter().map(|pod| format!("probe pod {} was lost ({})", pod.name, pod.why));
         let failure = self.failure.map(|error| ScenarioFailure {
             everywhere: matches!(error, Error::Unavailable(_)),
             message: error.to_string(),
         });
         let whole = ScenarioResult {
-            name,
+            name: SCENARIO.to_owned(),
             description: String::new(),
             file: "".into(),
             demonstrates: None,

@@ -1,13 +1,13 @@
 //! Destinations of running workloads: the ports that pods declare, and those of Services. They only accept connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::question::{Question, are_monitored, tenants_of};
-use crate::plan::Cell;
+use super::end::End;
+use super::question::{Ends, Question};
 use crate::policy::{Cluster, IpFamily, Pod, Protocol, Service};
 use crate::snapshot::Identity;
 use crate::tenants::{Intent, Party, Tenancy, Wish};
-use crate::world::{EndpointName, Probe};
+use crate::world::EndpointName;
 
 /// Greatest count of pods of one class that are connected to.
 const MOST_MEMBERS: usize = 3;
@@ -15,49 +15,38 @@ const MOST_MEMBERS: usize = 3;
 /// Returns the questions from these sources to the workloads: to each port, one that must not be possible, and one that
 /// may. More would take long, because each port gets at most one connection a second.
 pub(super) fn questions(
-    sources: &[&Pod],
-    classes: &[&[usize]],
+    twins: &[End],
     cluster: &Cluster,
     tenancy: &Tenancy,
     families: &[IpFamily],
 ) -> Vec<Question> {
-    let members = classes.iter().flat_map(|members| members.iter().take(MOST_MEMBERS));
+    let sources: Vec<&Pod> = twins.iter().map(|twin| &twin.pod).collect();
+    let namespaces: BTreeSet<&str> = sources.iter().map(|pod| pod.namespace.as_str()).collect();
+    let members = twins.iter().flat_map(|twin| twin.class.members.iter().take(MOST_MEMBERS));
     let pods = members.filter_map(|member| cluster.pods.get(*member)).flat_map(|pod| {
-        let ports = pod.ports.iter().filter(|port| port.protocol == Protocol::Tcp).map(|port| port.port);
-        ports.map(move |port| (EndpointName::of_pod(pod), Party::of_pod(pod), &pod.namespace, port))
+        let ports = pod.ports.iter().map(|port| (port.protocol, port.port));
+        ports.map(move |at| (EndpointName::of_pod(pod), Party::of_pod(pod), pod.namespace.as_str(), at))
     });
-    let namespaces: Vec<&String> = sources.iter().map(|pod| &pod.namespace).collect();
     // The API server is asked in any case.
-    let is_of_workload = |service: &&Service| Identity::of_service(service) != Identity::api_server();
-    let services = cluster.services.iter().filter(|service| namespaces.contains(&&service.namespace));
-    let services = services.filter(is_of_workload);
-    let services = services.filter(|service| !service.headless).flat_map(|service: &Service| {
-        let ports = service.ports.iter().filter(|port| port.protocol == Protocol::Tcp).map(|port| port.port);
-        let party = Party::Service { namespace: &service.namespace, name: &service.name };
-        ports.map(move |port| (EndpointName::of_service(service), party, &service.namespace, port))
+    let services = cluster.services.iter().filter(|service| {
+        namespaces.contains(service.namespace.as_str())
+            && !service.headless
+            && Identity::of_service(service) != Identity::api_server()
     });
+    let services = services.flat_map(|service| {
+        let Service { namespace, name, .. } = service;
+        let ports = service.ports.iter().map(|port| (port.protocol, port.port));
+        ports.map(move |at| {
+            (EndpointName::of_service(service), Party::Service { namespace, name }, namespace.as_str(), at)
+        })
+    });
+    let all = pods.chain(services).filter(|(.., (protocol, _))| *protocol == Protocol::Tcp);
     let mut questions = Vec::new();
-    for (number, (to, party, namespace, port)) in pods.chain(services).enumerate() {
-        let chosen =
-            choose(sources, number, |from| tenancy.intent(Party::of_pod(from), party, port, Protocol::Tcp));
-        for (from, intent) in chosen {
-            let cell = |family: &IpFamily| Cell {
-                from: EndpointName::of_pod(from),
-                to: to.clone(),
-                family: *family,
-                probe: Probe::Port { port, protocol: Protocol::Tcp },
-            };
-            let owners = |namespace: &str| tenancy.tenants_of(namespace).map(|it| it.name.clone()).collect();
-            questions.extend(families.iter().map(cell).map(|cell| Question {
-                cell,
-                intent: Some(intent.clone()),
-                from: tenants_of(tenancy, from),
-                to: owners(namespace),
-                monitored: {
-                    let to = Pod { namespace: namespace.clone(), ..Pod::default() };
-                    are_monitored(tenancy, &[from, &to])
-                },
-            }));
+    for (number, (to, party, namespace, at)) in all.enumerate() {
+        let intent = |from: &Pod| tenancy.intent(Party::of_pod(from), party, at.1, at.0);
+        for (from, intent) in choose(&sources, number, intent) {
+            let ends = Ends::new(tenancy, from, to.clone(), Some(namespace));
+            questions.extend(ends.questions(at, families.iter(), Some(intent)));
         }
     }
     questions

@@ -60,6 +60,7 @@ pub use leftovers::{LeftRun, Leftovers};
 pub use live::Live;
 use nodes::Wanted;
 pub use objects::NO_SIDECARS;
+pub(crate) use objects::{MANAGED_BY, RUN};
 pub use places::Places;
 use pods::RunningPod;
 use purpose::Purpose;
@@ -245,7 +246,7 @@ impl Cluster {
         let found = persistently(async || config_maps.get_opt(&identity.name).await).await;
         let unusable = |why: String| Error::Unavailable(format!("--save-configmap {identity}: {why}"));
         let found = found.map_err(|error| unusable(say(&error)))?;
-        let (key, value) = objects::MANAGED_BY;
+        let (key, value) = MANAGED_BY;
         let is_ours = |map: &ConfigMap| map.labels().get(key).is_some_and(|found| found == value);
         match found {
             Some(map) if !is_ours(&map) => {
@@ -260,7 +261,7 @@ impl Cluster {
     /// # Errors
     /// If it cannot be written.
     pub async fn save(&self, identity: &Identity, entries: BTreeMap<String, String>) -> Result<(), Error> {
-        let (key, value) = objects::MANAGED_BY;
+        let (key, value) = MANAGED_BY;
         let config_map = ConfigMap {
             metadata: ObjectMeta {
                 name: Some(identity.name.clone()),

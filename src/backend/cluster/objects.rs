@@ -17,10 +17,10 @@ use crate::policy::{Backends, ContainerPort, Labels, Pod, Service, ServicePort, 
 use crate::snapshot::Identity;
 
 /// Label of everything that netproof created: key and value.
-pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "netproof");
+pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "netproof");
 
 /// Label with the id of the run that created an object.
-pub(super) const RUN: &str = "netproof.dev/run";
+pub(crate) const RUN: &str = "netproof.dev/run";
 
 /// Annotation of a pod with its namespace and name in the scenario that currently uses it.
 pub(super) const POD: &str = "netproof.dev/pod";
