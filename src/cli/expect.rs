@@ -9,12 +9,12 @@ use ipnet::IpNet;
 
 use super::accept::AcceptOptions;
 use super::snapshot::SnapshotOptions;
-use super::{Format, output, value};
+use super::{Format, manifests, output, value};
 use crate::document::{ExpectationDocument, UnshownServices};
 use crate::expect::{Granularity, Matrix, unmatched};
 use crate::policy::Engine;
+use crate::report;
 use crate::snapshot::{AddressRanges, Snapshot};
-use crate::{report, source};
 
 /// Show which connections the policies of manifests or of a cluster allow. Sends no packets
 ///
@@ -135,17 +135,8 @@ pub(super) fn expect(args: &ExpectArgs) -> anyhow::Result<ExitCode> {
 fn read(args: &ExpectArgs) -> anyhow::Result<Snapshot> {
     let mut snapshot = match args.live.read()? {
         Some(snapshot) => snapshot,
-        None => read_manifests(&args.paths, args.namespace.as_deref())?,
+        None => manifests::snapshot(&args.paths, args.namespace.as_deref(), "netproof expect -")?,
     };
     snapshot.narrow(args.ranges.ranges())?;
     Ok(snapshot)
-}
-
-fn read_manifests(paths: &[PathBuf], namespace: Option<&str>) -> anyhow::Result<Snapshot> {
-    source::refuse_unbuilt(paths, "netproof expect -")?;
-    let mut documents = Vec::new();
-    for text in source::read(paths)? {
-        documents.extend(text.manifests()?);
-    }
-    Ok(Snapshot::read(&documents, namespace)?)
 }

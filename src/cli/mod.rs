@@ -15,6 +15,7 @@ mod image;
 mod interruption;
 mod library;
 mod man;
+mod manifests;
 mod output;
 mod plugin;
 mod profile;

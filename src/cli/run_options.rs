@@ -130,8 +130,7 @@ impl RunOptions {
 
     /// Returns the environment of a run in the lab.
     pub(super) fn lab(&self) -> Environment {
-        let name = self.fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
-        Environment { name, ..Environment::default() }
+        lab_environment(self.fault)
     }
 
     /// Connects to the cluster. Returns it with the settings of a run there.
@@ -179,6 +178,12 @@ impl RunOptions {
         };
         Ok(Conclusion { text, code: run.exit_code })
     }
+}
+
+/// Returns the environment that the lab is.
+pub(super) fn lab_environment(fault: Option<Fault>) -> Environment {
+    let name = fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"));
+    Environment { name, ..Environment::default() }
 }
 
 /// Returns the environment of a run on a cluster with these profiles.

@@ -6,13 +6,11 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::snapshot::SnapshotOptions;
-use super::{Format, output, value};
+use super::{Format, manifests, output, value};
 use crate::document::TenantListDocument;
 use crate::policy::Cluster;
-use crate::snapshot::Snapshot;
-use crate::source::Text;
+use crate::report;
 use crate::tenants::{Tenants, aks, first_file};
-use crate::{report, source};
 
 /// Check a tenants file, or write a first one
 ///
@@ -138,14 +136,14 @@ pub(super) fn tenants(args: &TenantsArgs) -> anyhow::Result<ExitCode> {
             };
             first_file(&cluster, args.tenant_label.as_deref())?
         }
-        Action::Import(ImportArgs { from: Origin::Aks(args) }) => aks(&one(&args.file)?)?,
+        Action::Import(ImportArgs { from: Origin::Aks(args) }) => aks(&manifests::one(&args.file)?)?,
     };
     output::result(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn check(args: &CheckArgs) -> anyhow::Result<String> {
-    let tenants = Tenants::read(&one(&args.file)?)?;
+    let tenants = Tenants::read(&manifests::one(&args.file)?)?;
     let cluster = match live(&args.live)? {
         Some(cluster) => cluster,
         None if args.paths.is_empty() => {
@@ -162,15 +160,6 @@ fn check(args: &CheckArgs) -> anyhow::Result<String> {
     })
 }
 
-/// Reads one file.
-fn one(path: &PathBuf) -> anyhow::Result<Text> {
-    if path.is_dir() {
-        anyhow::bail!("{} is a folder: name one file", path.display());
-    }
-    let text = source::read(std::slice::from_ref(path))?.into_iter().next();
-    text.ok_or_else(|| anyhow::anyhow!("{}: nothing in it", path.display()))
-}
-
 /// Reads a live cluster, if the options name one.
 fn live(options: &SnapshotOptions) -> anyhow::Result<Option<Cluster>> {
     let snapshot = options.read()?;
@@ -180,11 +169,6 @@ fn live(options: &SnapshotOptions) -> anyhow::Result<Option<Cluster>> {
     }))
 }
 
-fn cluster(manifests: &[PathBuf], namespace: Option<&str>) -> anyhow::Result<Cluster> {
-    source::refuse_unbuilt(manifests, "netproof tenants check FILE -")?;
-    let mut documents = Vec::new();
-    for text in source::read(manifests)? {
-        documents.extend(text.manifests()?);
-    }
-    Ok(Snapshot::read(&documents, namespace)?.cluster)
+fn cluster(paths: &[PathBuf], namespace: Option<&str>) -> anyhow::Result<Cluster> {
+    Ok(manifests::snapshot(paths, namespace, "netproof tenants check FILE -")?.cluster)
 }

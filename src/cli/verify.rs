@@ -13,22 +13,22 @@ use super::cluster::ProbeOptions;
 use super::conclusion::{Conclusion, Printing};
 use super::interruption::Interruption;
 use super::progress::{bar, has_bar};
-use super::run_options::at_least_one;
+use super::run_options::{at_least_one, lab_environment};
 use super::snapshot::LiveOptions;
 use super::timing::TimingOptions;
-use super::{Format, block_on, output, value};
+use super::{Format, block_on, manifests, output, value};
 use crate::backend::cluster::Live;
 use crate::backend::lab::{self, Entered, Lab};
 use crate::deviation::Fault;
 use crate::document::{VerifyDocument, VerifyPlanDocument};
 use crate::expect::misspelt;
 use crate::observe;
+use crate::report;
 use crate::report::style::count;
 use crate::snapshot::Snapshot;
 use crate::tenants::{Tenancy, Tenants, well_known_key};
 use crate::verdict::Environment;
 use crate::verify::{Options, Plan, Progress, Settings, check, place};
-use crate::{report, source};
 
 /// Check with packets whether the tenants of a live cluster are isolated
 ///
@@ -138,11 +138,12 @@ pub(super) fn verify(args: &VerifyArgs, everything: bool) -> anyhow::Result<Exit
 }
 
 fn in_lab(args: &VerifyArgs, everything: bool) -> anyhow::Result<ExitCode> {
-    let mut snapshot = args.manifests()?;
+    let namespace = args.namespace.as_deref();
+    let mut snapshot = manifests::snapshot(&args.manifests, namespace, "netproof verify -")?;
     place(&mut snapshot.cluster);
     let tenancy = args.tenancy(&snapshot)?;
     let plan = Plan::new(&snapshot, &tenancy, &args.plan(BTreeSet::new()))?;
-    let environment = args.environment(&snapshot, Environment { name: args.lab(), ..Environment::default() });
+    let environment = args.environment(&snapshot, lab_environment(args.fault));
     if args.dry_run {
         return args.show_plan(&plan, &tenancy, environment.warnings, None, everything);
     }
@@ -272,23 +273,10 @@ impl VerifyArgs {
         Ok(())
     }
 
-    fn manifests(&self) -> anyhow::Result<Snapshot> {
-        source::refuse_unbuilt(&self.manifests, "netproof verify -")?;
-        let mut documents = Vec::new();
-        for text in source::read(&self.manifests)? {
-            documents.extend(text.manifests()?);
-        }
-        Ok(Snapshot::read(&documents, self.namespace.as_deref())?)
-    }
-
-    fn lab(&self) -> String {
-        self.fault.map_or("lab".to_owned(), |fault| format!("lab with fault {fault}"))
-    }
-
     fn tenancy(&self, snapshot: &Snapshot) -> anyhow::Result<Tenancy> {
         let cluster = &snapshot.cluster;
         if let Some(file) = &self.tenants {
-            return Ok(Tenants::read(&source::read_file(file)?)?.resolve(cluster)?);
+            return Ok(Tenants::read(&manifests::one(file)?)?.resolve(cluster)?);
         }
         let key = match &self.tenant_label {
             Some(key) => key,

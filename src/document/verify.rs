@@ -126,9 +126,7 @@ impl VerifyDocument {
             run,
         }
     }
-}
 
-impl VerifyDocument {
     /// Returns the policy gaps that no probe has shown: nothing was asked between these tenants on these ports.
     pub fn unprobed_gaps(&self) -> impl Iterator<Item = &Gap> {
         self.gaps.iter().filter(|gap| {

@@ -62,10 +62,9 @@ impl Report<'_> {
     fn verdict(&mut self) {
         let VerifyDocument { outcome, coverage, differences, tenants, co_owned, run, .. } = self.document;
         let enforced = || differences.iter().filter(|it| !it.monitored);
+        let is_only_monitored = differences.iter().any(|it| it.monitored && it.is_open());
         let (word, style) = match outcome {
-            Outcome::Pass if differences.iter().any(|it| it.monitored && it.is_open()) => {
-                ("MONITORED", UNSURE)
-            }
+            Outcome::Pass if is_only_monitored => ("MONITORED", UNSURE),
             Outcome::Pass => ("ISOLATED", GOOD),
             Outcome::Inconclusive | Outcome::Skipped => ("INCONCLUSIVE", UNSURE),
             Outcome::Fail if enforced().any(Difference::is_open) || self.document.has_open_gap() => {
@@ -74,7 +73,7 @@ impl Report<'_> {
             Outcome::Fail => ("BLOCKED", BAD),
         };
         let what = match outcome {
-            Outcome::Pass if word == "MONITORED" => "no difference counts".to_owned(),
+            Outcome::Pass if is_only_monitored => "no difference counts".to_owned(),
             Outcome::Pass => "what is forbidden is denied, and what is required is delivered".to_owned(),
             Outcome::Fail => {
                 let number = |section: &Section| enforced().filter(|it| (section.has)(it)).count();
@@ -267,17 +266,18 @@ pub(super) fn label_leaks(page: &mut Page, leaks: &[LabelLeak]) {
 }
 
 fn label_leak(LabelLeak { tenant, into, pod_labels, namespace_labels, policy, rule }: &LabelLeak) -> String {
-    let list = |labels: &Labels| {
-        labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
-    };
+    let (pods, namespace) = (labels(pod_labels), labels(namespace_labels));
     let needs = match (pod_labels.is_empty(), namespace_labels.is_empty()) {
-        (false, true) => format!("pods with {}", list(pod_labels)),
-        (true, _) => format!("pods, in a namespace with {}", list(namespace_labels)),
-        (false, false) => {
-            format!("pods with {}, in a namespace with {}", list(pod_labels), list(namespace_labels))
-        }
+        (false, true) => format!("pods with {pods}"),
+        (true, _) => format!("pods, in a namespace with {namespace}"),
+        (false, false) => format!("pods with {pods}, in a namespace with {namespace}"),
     };
     format!("    {tenant} → {into}  {needs}: NetworkPolicy {policy} ingress[{rule}] lets them in")
+}
+
+/// Returns labels as one word, as `kubectl` writes them.
+pub(super) fn labels(labels: &Labels) -> String {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
 /// Returns the word for a state, painted.

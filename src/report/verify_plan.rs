@@ -1,10 +1,12 @@
 //! What a check of tenants would do, for people.
 
+use anstyle::Style;
+
 use super::escape::Plain;
 use super::page::Page;
 use super::style::{FAINT, STRONG, Table, UNSURE, count, paint, thousands};
-use super::verify::label_leaks;
-use crate::document::{AddedPod, Labels, NeededRights, VerifyPlanDocument};
+use super::verify::{self, label_leaks};
+use crate::document::{AddedPod, NeededRights, VerifyPlanDocument};
 
 /// Returns the plan of a check. `everything` shows all probe pods.
 pub fn verify_plan(document: &VerifyPlanDocument, everything: bool) -> String {
@@ -43,14 +45,14 @@ pub fn verify_plan(document: &VerifyPlanDocument, everything: bool) -> String {
         "Probe pods",
         paint(FAINT, "what the check would create, beside one ConfigMap in each namespace"),
     );
-    page.list(anstyle::Style::new(), &pods.iter().map(pod).collect::<Vec<_>>(), "    ");
+    page.list(Style::new(), &pods.iter().map(pod).collect::<Vec<_>>(), "    ");
     if !entered.is_empty() {
         page.title(STRONG, "Running pods", paint(FAINT, "agents would use the networks of these"));
-        page.list(anstyle::Style::new(), &indented(entered), "    ");
+        page.list(Style::new(), &indented(entered), "    ");
     }
     if !outside.is_empty() {
         page.title(STRONG, "Other destinations", paint(FAINT, "asked only to accept a TCP connection"));
-        page.list(anstyle::Style::new(), &indented(outside), "    ");
+        page.list(Style::new(), &indented(outside), "    ");
     }
     label_leaks(&mut page, &document.label_leaks);
     if let Some(NeededRights { cluster, namespaced, namespaces }) = &document.rights {
@@ -73,12 +75,6 @@ fn pod(AddedPod { namespace, name, labels, stands_for, .. }: &AddedPod) -> Strin
         [one] => one.clone(),
         [first, rest @ ..] => format!("{first} and {} more", thousands(rest.len())),
     };
-    format!("    {namespace}/{name}  {}: stands for {members}", written(labels))
-}
-
-fn written(labels: &Labels) -> String {
-    match labels.is_empty() {
-        true => "no labels".to_owned(),
-        false => labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","),
-    }
+    let labels = if labels.is_empty() { "no labels".to_owned() } else { verify::labels(labels) };
+    format!("    {namespace}/{name}  {labels}: stands for {members}")
 }
