@@ -4,7 +4,6 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::policy::{Labels, Pod};
-use crate::source::Place;
 
 /// One end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,8 +107,6 @@ pub struct Intent {
     pub wish: Wish,
     /// What says so, in a few words. Includes the place, if there is one.
     pub why: String,
-    /// Place in the tenants file. `None` if no file says it.
-    pub at: Option<Place>,
     /// Whether a difference fails the check.
     pub mode: Mode,
 }
