@@ -312,7 +312,7 @@ impl Reader {
     }
 
     fn action(&self, name: &Located<String>) -> Result<Action, Error> {
-        self.one_of(&[Action::Allow, Action::Deny, Action::Ignore], Action::name, name, "action")
+        self.one_of(&Action::ALL, Action::name, name, "action")
     }
 
     fn list(&self, node: Option<&Node>, field: &str) -> Result<Option<Vec<Located<String>>>, Error> {

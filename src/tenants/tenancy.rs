@@ -1,7 +1,6 @@
 //! The tenants of a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use ipnet::IpNet;
 
@@ -9,41 +8,21 @@ use super::facts::Facts;
 use super::intent::Mode;
 use super::rule::{Action, PodSet, PortSet, Scope, Sharing, Standing};
 use super::standing;
-use crate::policy::{LabelSelector, Labels, Port, PortRange, Protocol};
+use crate::policy::{LabelSelector, Labels, Port, PortRange, Protocol, named};
 use crate::source::Place;
 
-/// Which connections a tenant allows in one direction, unless a flow or a shared service says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Access {
-    /// All connections.
-    AllowAll,
-    /// Connections within a namespace.
-    AllowSameNamespace,
-    /// Connections within the tenant.
-    AllowSameTenant,
-    /// No connections.
-    DenyAll,
-}
-
-impl Access {
-    /// All values.
-    pub const ALL: [Self; 4] =
-        [Self::AllowAll, Self::AllowSameNamespace, Self::AllowSameTenant, Self::DenyAll];
-
-    /// Returns the name that the tenants file uses.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::AllowAll => "AllowAll",
-            Self::AllowSameNamespace => "AllowSameNamespace",
-            Self::AllowSameTenant => "AllowSameTenant",
-            Self::DenyAll => "DenyAll",
-        }
-    }
-}
-
-impl fmt::Display for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+named! {
+    /// Which connections a tenant allows in one direction, unless a flow or a shared service says otherwise.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Access {
+        /// All connections.
+        AllowAll = "AllowAll",
+        /// Connections within a namespace.
+        AllowSameNamespace = "AllowSameNamespace",
+        /// Connections within the tenant.
+        AllowSameTenant = "AllowSameTenant",
+        /// No connections.
+        DenyAll = "DenyAll",
     }
 }
 
