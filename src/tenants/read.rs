@@ -69,7 +69,7 @@ impl Reader {
     }
 
     fn decode<T: for<'a> serde::Deserialize<'a>>(&self, node: &Node) -> Result<T, Error> {
-        decode(node).map_err(|error| self.error(error.at(), error.to_string()).because(error))
+        decode(node).map_err(|error| error.within(&self.name))
     }
 
     fn tenants(&self, file: &TenantsFile) -> Result<Tenants, Error> {
