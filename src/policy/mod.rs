@@ -5,20 +5,20 @@
 
 /// Declares an enum whose values have names.
 macro_rules! named {
-    ($(#[$of_enum:meta])* pub enum $enum:ident {
+    ($(#[$of_enum:meta])* $visible:vis enum $enum:ident {
         $($(#[$of_value:meta])* $value:ident = $name:literal,)+
     }) => {
         $(#[$of_enum])*
-        pub enum $enum {
+        $visible enum $enum {
             $($(#[$of_value])* $value,)+
         }
 
         impl $enum {
             /// All values, in the order of their declaration.
-            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$value),+];
+            $visible const ALL: [Self; [$($name),+].len()] = [$(Self::$value),+];
 
-            /// Returns the name that the Kubernetes API or a report uses.
-            pub const fn name(self) -> &'static str {
+            /// Returns the name that the Kubernetes API, a file or a report uses.
+            $visible const fn name(self) -> &'static str {
                 match self {
                     $(Self::$value => $name,)+
                 }
@@ -32,6 +32,7 @@ macro_rules! named {
         }
     };
 }
+pub(crate) use named;
 
 mod address;
 mod arena;

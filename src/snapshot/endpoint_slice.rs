@@ -7,7 +7,8 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::discovery::v1 as api;
 
-use super::identity::{DEFAULT_NAMESPACE, Identity};
+use super::field::Field;
+use super::identity::{Identity, metadata, namespace_of};
 use super::other::OtherObject;
 use super::rules;
 use crate::policy::{Backends, Port, Protocol, Service, TargetPort};
@@ -52,10 +53,9 @@ pub(super) fn read(
     if kind != KIND {
         return Ok(None);
     }
-    let metadata = |field: &str| node.get("metadata")?.get(field);
-    let own = metadata("namespace").and_then(Node::as_str).filter(|name| !name.is_empty());
-    let namespace = own.or(namespace).unwrap_or(DEFAULT_NAMESPACE);
-    let service = metadata("labels").and_then(|labels| labels.get(SERVICE_NAME)?.as_str());
+    let namespace = namespace_of(metadata(node, "namespace"), namespace);
+    let labels = node.get("metadata").and_then(|metadata| metadata.get("labels"));
+    let service = labels.and_then(|labels| labels.get(SERVICE_NAME)?.as_str());
     let content = match decode_live::<api::EndpointSlice>(node) {
         Ok((slice, _)) => content(&slice),
         Err(_) if is_live => None,
@@ -79,7 +79,7 @@ fn content(slice: &api::EndpointSlice) -> Option<Content> {
     }
     for port in slice.ports.iter().flatten() {
         let number = u16::try_from(port.port?).ok().and_then(Port::new)?;
-        let protocol = rules::protocol(port.protocol.as_deref(), &super::Field::ROOT).ok()?;
+        let protocol = rules::protocol(port.protocol.as_deref(), &Field::ROOT).ok()?;
         content.ports.insert((port.name.clone().unwrap_or_default(), protocol), number);
     }
     Some(content)

@@ -7,9 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::field::{Field, Problem};
 use super::rules;
 use crate::policy::{NetworkPolicy, Pod, Service};
+use crate::source::Node;
 
 /// The namespace of an object that names none.
-pub(super) const DEFAULT_NAMESPACE: &str = "default";
+const DEFAULT_NAMESPACE: &str = "default";
 
 /// The namespace and name of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,7 +44,7 @@ impl Identity {
 
     /// Returns the identity of the Service through which pods reach the API server.
     pub fn api_server() -> Self {
-        Self::new("default", "kubernetes")
+        Self::new(DEFAULT_NAMESPACE, "kubernetes")
     }
 }
 
@@ -58,6 +59,16 @@ impl fmt::Display for Identity {
     }
 }
 
+/// Returns a text in the metadata of an object. `None` if it is missing or empty.
+pub(super) fn metadata<'a>(object: &'a Node, field: &str) -> Option<&'a str> {
+    object.get("metadata")?.get(field)?.as_str().filter(|text| !text.is_empty())
+}
+
+/// Returns the namespace of an object that names its `own` one or none.
+pub(super) fn namespace_of<'a>(own: Option<&'a str>, namespace: Option<&'a str>) -> &'a str {
+    own.filter(|name| !name.is_empty()).or(namespace).unwrap_or(DEFAULT_NAMESPACE)
+}
+
 /// Returns `metadata.name`, which an object must have.
 pub(super) fn required_name(name: Option<&str>) -> Result<&str, Problem> {
     let is_missing = || Field::ROOT.field("metadata").field("name").problem("is missing");
@@ -68,8 +79,7 @@ pub(super) fn required_name(name: Option<&str>) -> Result<&str, Problem> {
 pub(super) fn identity(metadata: &ObjectMeta, namespace: Option<&str>) -> Result<Identity, Problem> {
     let at = Field::ROOT.field("metadata");
     let object_name = required_name(metadata.name.as_deref())?;
-    let namespace = metadata.namespace.as_deref().filter(|name| !name.is_empty()).or(namespace);
-    let namespace = namespace.unwrap_or(DEFAULT_NAMESPACE);
+    let namespace = namespace_of(metadata.namespace.as_deref(), namespace);
     rules::dns_label(namespace, &at.field("namespace"))?;
     Ok(Identity::new(namespace, object_name))
 }

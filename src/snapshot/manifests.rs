@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::attach::{Parts, Workload};
 use super::endpoint_slice::{self, EndpointSlice};
-use super::identity::Identity;
+use super::identity::{Identity, metadata};
 use super::info::{NotEnforced, SnapshotInfo, Unseen};
 use super::named::WrittenPolicy;
 use super::node::ReadNode;
@@ -113,8 +113,7 @@ impl<'a> Builder<'a> {
     /// Adds an object of a saved snapshot.
     fn add_saved(&mut self, file: &Arc<str>, node: &'a Node, reading: Reading<'_>) -> Result<(), Error> {
         if SnapshotInfo::is(node) {
-            let info = SnapshotInfo::read(node)
-                .map_err(|error| Error::at(file, error.at(), error.to_string()).because(error))?;
+            let info = SnapshotInfo::read(node).map_err(|error| error.within(file))?;
             self.snapshot.unseen.extend(info.unseen);
             self.snapshot.not_enforced.extend(info.not_enforced);
             return Ok(());
@@ -207,8 +206,7 @@ impl<'a> Builder<'a> {
 
     /// Makes a name unique, if the API server completes the same name for several objects.
     fn complete_name(&mut self, kind: &'static str, pod: &mut Pod, node: &Node) {
-        let written = node.get("metadata").and_then(|metadata| metadata.get("name"));
-        if written.and_then(Node::as_str).is_some_and(|name| !name.is_empty()) {
+        if metadata(node, "name").is_some() {
             return;
         }
         let number = self.generated.entry((kind, Identity::of_pod(pod))).or_default();

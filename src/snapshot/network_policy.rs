@@ -144,8 +144,7 @@ fn port(port: &api::NetworkPolicyPort, at: &Field<'_>) -> Result<PortMatch, Prob
 /// # Errors
 /// If it is not a selector that the API server would accept.
 pub(crate) fn read_selector(file: &Arc<str>, node: &Node, field: &str) -> Result<LabelSelector, Error> {
-    let read: meta::LabelSelector = decode(node)
-        .map_err(|error| Error::at(file, error.at(), format!("{field}: {error}")).because(error))?;
+    let read: meta::LabelSelector = decode(node).map_err(|error| error.within(file).about(field))?;
     let at = Field::ROOT.field(field);
     selector(&read, &at).map_err(|problem| {
         // The path begins with the field, which `node` is the value of.

@@ -188,7 +188,7 @@ fn read<'a>(
         let scaler = scaler::read(&full_kind, node, context.reading.namespace)
             .map_err(|problem| failed(problem.within(file, node)))?;
         let slice = endpoint_slice::read(&full_kind, node, context.reading.namespace, is_live(node))
-            .map_err(|error| failed(Error::at(file, error.at(), error.to_string()).because(error)))?;
+            .map_err(|error| failed(error.within(file)))?;
         let other = || Object::Other(OtherObject::new(full_kind.clone(), node));
         let object = scaler.map(Object::Scaler).or_else(|| slice.map(Object::EndpointSlice));
         (object.unwrap_or_else(other), Vec::new())
@@ -320,8 +320,7 @@ fn with<T: DeserializeOwned>(
     } else {
         decode(node).map(|object| (object, Vec::new()))
     };
-    let (object, unknown_fields) =
-        decoded.map_err(|error| Error::at(file, error.at(), error.to_string()).because(error))?;
+    let (object, unknown_fields) = decoded.map_err(|error| error.within(file))?;
     let is_policy = matches!(kind, Kind::NetworkPolicy | Kind::ClusterPolicy(_));
     for UnknownField { path, at, meant } in unknown_fields.iter().filter(|_| is_policy) {
         if let Some(meant) = meant {

@@ -1,7 +1,7 @@
 //! Autoscalers. If one names a workload, the number of the workload's pods is unknown.
 
 use super::field::{Field, Problem};
-use super::identity::{DEFAULT_NAMESPACE, Identity};
+use super::identity::{Identity, metadata, namespace_of};
 use super::other::OtherObject;
 use super::workload_kind::WorkloadKind;
 use super::{group, kind};
@@ -34,8 +34,7 @@ pub(super) fn read(kind: &str, node: &Node, namespace: Option<&str>) -> Result<O
     let api_version = text(target, &at, "apiVersion")?;
     let is_own = api_version.is_none_or(|version| group::is_own(group::of(version)));
     let Some((target_kind, _)) = kind::workload(target_kind).filter(|_| is_own) else { return Ok(None) };
-    let own = node.get("metadata").and_then(|metadata| metadata.get("namespace")).and_then(Node::as_str);
-    let namespace = own.filter(|name| !name.is_empty()).or(namespace).unwrap_or(DEFAULT_NAMESPACE);
+    let namespace = namespace_of(metadata(node, "namespace"), namespace);
     Ok(Some(Scaler {
         object: OtherObject::new(kind.to_owned(), node),
         kind: target_kind,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::identity::metadata;
 use super::info::Unseen;
 use super::other::Unmodelled;
 use super::{group, is_namespace};
@@ -26,18 +27,18 @@ impl Unread {
     /// Adds an object, and the reason why it cannot be read.
     pub(super) fn add(&mut self, node: &Node, error: &Error) {
         let text = |field| node.get(field).and_then(Node::as_str).unwrap_or_default();
-        let metadata = |field| node.get("metadata")?.get(field)?.as_str().filter(|text| !text.is_empty());
         let kind = match text("kind") {
             "" => "objects without a kind".to_owned(),
             kind => group::full_name(text("apiVersion"), kind),
         };
-        let name = match (metadata("namespace"), metadata("name")) {
+        let name = match (metadata(node, "namespace"), metadata(node, "name")) {
             (Some(namespace), Some(name)) => quote(&format!("{namespace}/{name}")),
             (None, Some(name)) => quote(name),
             (_, None) => "without a name".to_owned(),
         };
         if kind == "Namespace" {
-            self.namespaces.extend(metadata("name").filter(|name| is_namespace(name)).map(str::to_owned));
+            let name = metadata(node, "name").filter(|name| is_namespace(name));
+            self.namespaces.extend(name.map(str::to_owned));
         }
         self.kinds.entry(kind).or_default().push(format!("{name} ({})", error.message));
     }

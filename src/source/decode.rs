@@ -3,12 +3,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::iter::Enumerate;
+use std::sync::Arc;
 use std::{fmt, slice};
 
 use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
+use super::error::Error;
 use super::located::LOCATED;
 use super::near::{did_you_mean, misspelt};
 use super::node::{Key, Location, Node, Segment, Value, path_to_string};
@@ -66,6 +68,11 @@ impl DecodeError {
     pub fn at(&self) -> Location {
         self.at.unwrap_or(Location::START)
     }
+
+    /// Returns the error with its place in a file.
+    pub fn within(self, file: &Arc<str>) -> Error {
+        Error::at(file, self.at(), self.message.clone()).because(self)
+    }
 }
 
 impl de::Error for DecodeError {
@@ -74,12 +81,12 @@ impl de::Error for DecodeError {
     }
 
     fn unknown_field(field: &str, expected: Fields) -> Self {
-        let Self { at, message } = match expected {
-            [] => Self::custom(format_args!("unknown field `{field}`, there are no fields")),
-            expected => Self::custom(format_args!("unknown field `{field}`, expected {}", one_of(expected))),
+        let known = match expected {
+            [] => "there are no fields".to_owned(),
+            [_, ..] => format!("expected {}", one_of(expected)),
         };
-        let meant = misspelt(field, expected.iter().copied());
-        Self { at, message: message + &did_you_mean(meant.as_slice()) }
+        let meant = did_you_mean(misspelt(field, expected.iter().copied()).as_slice());
+        Self::custom(format_args!("unknown field `{field}`, {known}{meant}"))
     }
 }
 

@@ -36,7 +36,6 @@ type At = (Port, Protocol);
 struct Side<'a> {
     is_allowed: bool,
     why: String,
-    at: Option<&'a Place>,
     owners: &'a TenantSet,
 }
 
@@ -281,11 +280,13 @@ impl Tenancy {
         let denies = sides.iter().any(|side| !side.is_allowed);
         // If one end denies, only that end is the reason.
         let deciding: Vec<_> = sides.iter().filter(|side| side.is_allowed != denies).collect();
-        let first = deciding.first()?;
+        if deciding.is_empty() {
+            return None;
+        }
         let wish = if denies { Wish::Forbidden } else { Wish::Permitted };
         let why: Vec<_> = deciding.iter().map(|side| side.why.as_str()).collect();
         let mode = self.mode_of(deciding.iter().flat_map(|side| side.owners));
-        Some(Intent { wish, why: why.join(" and "), at: first.at.cloned(), mode })
+        Some(Intent { wish, why: why.join(" and "), mode })
     }
 
     /// Returns what the mode of access of one end says about the other. `None` if no tenant owns the end. All owners
@@ -311,11 +312,11 @@ impl Tenancy {
         let (_, tenant) = allowing.or_else(|| owners().next())?;
         let (mode, at) = access(tenant);
         let what = format!("{direction} {mode} of tenant {}", quote(&tenant.name));
-        Some(Side { is_allowed: allowing.is_some(), why: with_place(what, at), at, owners: end.owners })
+        Some(Side { is_allowed: allowing.is_some(), why: with_place(what, at), owners: end.owners })
     }
 
-    /// Returns the mode of a difference that concerns these tenants. If none of them is only monitored, or there are
-    /// none, it fails the check.
+    /// Returns the mode of a difference that concerns these tenants: `Monitor` if all of them are only monitored. A
+    /// difference that concerns no tenant fails the check.
     fn mode_of<'a>(&self, owners: impl IntoIterator<Item = &'a usize>) -> Mode {
         let mut modes =
             owners.into_iter().filter_map(|index| Some(self.tenants.get(*index)?.mode)).peekable();
@@ -385,7 +386,7 @@ fn combined(mut intents: impl Iterator<Item = Option<Intent>>) -> Option<Intent>
 }
 
 fn intent(wish: Wish, what: String, at: Option<&Place>, mode: Mode) -> Intent {
-    Intent { wish, why: with_place(what, at), at: at.cloned(), mode }
+    Intent { wish, why: with_place(what, at), mode }
 }
 
 fn with_place(what: String, at: Option<&Place>) -> String {
@@ -517,7 +518,6 @@ mod tests {
         assert_eq!(intent.why, expected);
         let intent = ask(&tenancy, "b1", "a1", 80, Protocol::Tcp).unwrap();
         assert_eq!(intent.why, "ingress AllowSameNamespace of tenant `a` at t.yaml:4:10");
-        assert_eq!(intent.at.unwrap().to_string(), "t.yaml:4:10");
     }
 
     #[test]

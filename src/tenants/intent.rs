@@ -1,10 +1,8 @@
 //! Whether a connection is wanted.
 
-use std::fmt;
 use std::net::IpAddr;
 
-use crate::policy::{Labels, Pod};
-use crate::source::Place;
+use crate::policy::{Labels, Pod, named};
 
 /// One end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,63 +39,28 @@ impl<'a> Party<'a> {
     }
 }
 
-/// Whether a connection is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Wish {
-    /// It must be possible.
-    Required,
-    /// It may be possible. Whether it is does not matter.
-    Permitted,
-    /// It must not be possible.
-    Forbidden,
-}
-
-impl Wish {
-    /// All values.
-    pub const ALL: [Self; 3] = [Self::Required, Self::Permitted, Self::Forbidden];
-
-    /// Returns the name that reports use.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Required => "required",
-            Self::Permitted => "permitted",
-            Self::Forbidden => "forbidden",
-        }
+named! {
+    /// Whether a connection is wanted.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Wish {
+        /// It must be possible.
+        Required = "required",
+        /// It may be possible. Whether it is does not matter.
+        Permitted = "permitted",
+        /// It must not be possible.
+        Forbidden = "forbidden",
     }
 }
 
-impl fmt::Display for Wish {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// Whether a difference fails the check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub enum Mode {
-    /// Differences fail the check.
-    #[default]
-    Enforce,
-    /// Differences are reported, and do not change the exit code.
-    Monitor,
-}
-
-impl Mode {
-    /// All values.
-    pub const ALL: [Self; 2] = [Self::Enforce, Self::Monitor];
-
-    /// Returns the name that the tenants file uses.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Enforce => "enforce",
-            Self::Monitor => "monitor",
-        }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+named! {
+    /// Whether a difference fails the check.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+    pub enum Mode {
+        /// Differences fail the check.
+        #[default]
+        Enforce = "enforce",
+        /// Differences are reported, and do not change the exit code.
+        Monitor = "monitor",
     }
 }
 
@@ -108,8 +71,6 @@ pub struct Intent {
     pub wish: Wish,
     /// What says so, in a few words. Includes the place, if there is one.
     pub why: String,
-    /// Place in the tenants file. `None` if no file says it.
-    pub at: Option<Place>,
     /// Whether a difference fails the check.
     pub mode: Mode,
 }

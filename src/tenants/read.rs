@@ -69,7 +69,7 @@ impl Reader {
     }
 
     fn decode<T: for<'a> serde::Deserialize<'a>>(&self, node: &Node) -> Result<T, Error> {
-        decode(node).map_err(|error| self.error(error.at(), error.to_string()).because(error))
+        decode(node).map_err(|error| error.within(&self.name))
     }
 
     fn tenants(&self, file: &TenantsFile) -> Result<Tenants, Error> {
@@ -312,7 +312,7 @@ impl Reader {
     }
 
     fn action(&self, name: &Located<String>) -> Result<Action, Error> {
-        self.one_of(&[Action::Allow, Action::Deny, Action::Ignore], Action::name, name, "action")
+        self.one_of(&Action::ALL, Action::name, name, "action")
     }
 
     fn list(&self, node: Option<&Node>, field: &str) -> Result<Option<Vec<Located<String>>>, Error> {

@@ -55,18 +55,18 @@ impl Tenants {
             standing: self.standing,
             scope: self.scope,
             facts: Facts::new(cluster),
-            namespace_selectors: resolver.namespace_selectors(),
-            pod_selectors: resolver.pod_selectors(),
+            pod_selectors: self.pod_selectors(),
         })
     }
 
-    /// Returns the descriptions of pods in zones and shared services.
-    fn pod_specs(&self) -> impl Iterator<Item = &PodSpec> {
+    /// Returns the selectors of pods in zones and shared services.
+    fn pod_selectors(&self) -> BTreeSet<LabelSelector> {
         let of_services = self.services.iter().filter_map(|service| match &service.who {
             WhoSpec::Pods(pods) => Some(pods),
             WhoSpec::Addresses(_) | WhoSpec::ApiServer => None,
         });
-        self.zones.iter().map(|zone| &zone.pods).chain(of_services)
+        let all = self.zones.iter().map(|zone| &zone.pods).chain(of_services);
+        all.filter_map(|pods| pods.pod_selector.as_ref()).map(|selector| selector.value.clone()).collect()
     }
 }
 
@@ -96,7 +96,6 @@ impl<'a> Resolver<'a> {
             ingress: spec.ingress.value,
             egress: spec.egress.value,
             mode: spec.mode,
-            at: self.written.place(spec.name.at),
             ingress_at: self.written.place(spec.ingress.at),
             egress_at: self.written.place(spec.egress.at),
         }
@@ -267,14 +266,12 @@ impl<'a> Resolver<'a> {
         let mut found = BTreeSet::new();
         for Located { value, at } in list {
             let before = found.len();
-            let matching =
-                names().enumerate().filter(|(_, name)| wildcard(value, name)).map(|(index, _)| index);
-            let matching: Vec<_> = matching.collect();
-            found.extend(matching.iter().copied());
-            if matching.is_empty() {
+            let mut matching = names().enumerate().filter(|(_, name)| wildcard(value, name)).peekable();
+            if matching.peek().is_none() {
                 let near = did_you_mean(&near(value, names()));
                 return Err(self.error(*at, format!("there is no {kind} {}{near}", quote(value))));
             }
+            found.extend(matching.map(|(index, _)| index));
             if found.len() == before {
                 return Err(self.error(*at, format!("the {kind} {} is there twice", quote(value))));
             }
@@ -368,16 +365,5 @@ impl<'a> Resolver<'a> {
             })
         });
         targets.collect()
-    }
-
-    fn namespace_selectors(&self) -> BTreeSet<LabelSelector> {
-        let of_tenants = self.written.tenants.iter().filter_map(|tenant| tenant.selector.as_ref());
-        let of_pods = self.written.pod_specs().filter_map(|pods| pods.namespace_selector.as_ref());
-        of_tenants.chain(of_pods).map(|selector| selector.value.clone()).collect()
-    }
-
-    fn pod_selectors(&self) -> BTreeSet<LabelSelector> {
-        let selectors = self.written.pod_specs().filter_map(|pods| pods.pod_selector.as_ref());
-        selectors.map(|selector| selector.value.clone()).collect()
     }
 }

@@ -4,25 +4,19 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::intent::Wish;
-use crate::policy::{LabelSelector, Labels, Port, PortRange, Protocol};
+use crate::policy::{LabelSelector, Labels, Port, PortRange, Protocol, named};
 
-/// What a rule wants of the connections that it describes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Action {
-    Allow,
-    Deny,
-    Ignore,
+named! {
+    /// What a rule wants of the connections that it describes.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(super) enum Action {
+        Allow = "allow",
+        Deny = "deny",
+        Ignore = "ignore",
+    }
 }
 
 impl Action {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Deny => "deny",
-            Self::Ignore => "ignore",
-        }
-    }
-
     pub(super) fn wish(self) -> Wish {
         match self {
             Self::Allow => Wish::Required,
@@ -32,23 +26,14 @@ impl Action {
     }
 }
 
-/// Who opens connections to whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sharing {
-    /// Tenants reach the shared service.
-    FromTenants,
-    /// The shared service reaches tenants.
-    ToTenants,
-}
-
-impl Sharing {
-    pub(super) const ALL: [Self; 2] = [Self::FromTenants, Self::ToTenants];
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::FromTenants => "FromTenants",
-            Self::ToTenants => "ToTenants",
-        }
+named! {
+    /// Who opens connections to whom.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(super) enum Sharing {
+        /// Tenants reach the shared service.
+        FromTenants = "FromTenants",
+        /// The shared service reaches tenants.
+        ToTenants = "ToTenants",
     }
 }
 

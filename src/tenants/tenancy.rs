@@ -1,49 +1,28 @@
 //! The tenants of a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use ipnet::IpNet;
 
 use super::facts::Facts;
-use super::intent::{Mode, Wish};
+use super::intent::Mode;
 use super::rule::{Action, PodSet, PortSet, Scope, Sharing, Standing};
 use super::standing;
-use crate::policy::{LabelSelector, Labels, Port, PortRange, Protocol};
+use crate::policy::{LabelSelector, Labels, Port, PortRange, Protocol, named};
 use crate::source::Place;
 
-/// Which connections a tenant allows in one direction, unless a flow or a shared service says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Access {
-    /// All connections.
-    AllowAll,
-    /// Connections within a namespace.
-    AllowSameNamespace,
-    /// Connections within the tenant.
-    AllowSameTenant,
-    /// No connections.
-    DenyAll,
-}
-
-impl Access {
-    /// All values.
-    pub const ALL: [Self; 4] =
-        [Self::AllowAll, Self::AllowSameNamespace, Self::AllowSameTenant, Self::DenyAll];
-
-    /// Returns the name that the tenants file uses.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::AllowAll => "AllowAll",
-            Self::AllowSameNamespace => "AllowSameNamespace",
-            Self::AllowSameTenant => "AllowSameTenant",
-            Self::DenyAll => "DenyAll",
-        }
-    }
-}
-
-impl fmt::Display for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+named! {
+    /// Which connections a tenant allows in one direction, unless a flow or a shared service says otherwise.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Access {
+        /// All connections.
+        AllowAll = "AllowAll",
+        /// Connections within a namespace.
+        AllowSameNamespace = "AllowSameNamespace",
+        /// Connections within the tenant.
+        AllowSameTenant = "AllowSameTenant",
+        /// No connections.
+        DenyAll = "DenyAll",
     }
 }
 
@@ -60,8 +39,6 @@ pub struct Tenant {
     pub egress: Access,
     /// Whether differences fail the check.
     pub mode: Mode,
-    /// Where the tenants file describes it.
-    pub at: Option<Place>,
     pub(super) ingress_at: Option<Place>,
     pub(super) egress_at: Option<Place>,
 }
@@ -75,12 +52,6 @@ pub struct Target {
     pub addresses: Vec<IpNet>,
     /// Its ports. Without any, all ports are meant.
     pub ports: Vec<(Protocol, PortRange)>,
-    /// What is wanted, unless a later target says otherwise. [`Tenancy::intent`] knows.
-    pub wish: Wish,
-    /// The names of the tenants for whose pods this holds; at least one.
-    pub tenants: BTreeSet<String>,
-    /// Where the tenants file names it. `None` for targets that are forbidden without being named.
-    pub at: Option<Place>,
 }
 
 /// A zone: pods of any namespaces, grouped by label.
@@ -161,7 +132,6 @@ pub struct Tenancy {
     pub(super) standing: Standing,
     pub(super) scope: Scope,
     pub(super) facts: Facts,
-    pub(super) namespace_selectors: BTreeSet<LabelSelector>,
     pub(super) pod_selectors: BTreeSet<LabelSelector>,
 }
 
@@ -188,11 +158,6 @@ impl Tenancy {
         &self.zones
     }
 
-    /// Returns the selectors of namespaces that decide about intents.
-    pub fn namespace_selectors(&self) -> impl Iterator<Item = &LabelSelector> {
-        self.namespace_selectors.iter()
-    }
-
     /// Returns the selectors of pods that decide about intents. Pods of one namespace that differ in none of them have
     /// the same intents.
     pub fn pod_selectors(&self) -> impl Iterator<Item = &LabelSelector> {
@@ -214,38 +179,22 @@ impl Tenancy {
     /// being named. Targets on nodes are not included: see [`Self::node_ports`]. Nor is the API server: the Service
     /// `default/kubernetes` stands for it.
     pub fn targets(&self) -> Vec<Target> {
-        let name = |index: &usize| self.tenants.get(*index).map(|tenant| tenant.name.clone());
-        let names = |tenants: &TenantSet| tenants.iter().filter_map(name).collect();
-        let everyone: TenantSet = (0..self.tenants.len()).collect();
-        let target = |called: &str, addresses, ports, wish, tenants, at: &Option<Place>| Target {
-            name: called.to_owned(),
-            addresses,
-            ports,
-            wish,
-            tenants: names(tenants),
-            at: at.clone(),
-        };
-        let metadata = self.standing.metadata.then(|| {
-            let ports = vec![(Protocol::Tcp, PortRange::single(standing::HTTP))];
-            let addresses = standing::METADATA.map(IpNet::from).to_vec();
-            target(standing::METADATA_NAME, addresses, ports, Wish::Forbidden, &everyone, &None)
+        let metadata = self.standing.metadata.then(|| Target {
+            name: standing::METADATA_NAME.to_owned(),
+            addresses: standing::METADATA.map(IpNet::from).to_vec(),
+            ports: vec![(Protocol::Tcp, PortRange::single(standing::HTTP))],
         });
+        let target = |name: &String, addresses: &Vec<IpNet>, ports: &PortSet| Target {
+            name: name.clone(),
+            addresses: addresses.clone(),
+            ports: ports.0.clone(),
+        };
         let services = self.services.iter().filter(|service| service.sharing == Sharing::FromTenants);
         let services = services.filter_map(|service| match &service.who {
             Who::Pods(_) | Who::ApiServer => None,
-            Who::Addresses(addresses) => Some(target(
-                &service.name,
-                addresses.clone(),
-                service.ports.0.clone(),
-                service.action.wish(),
-                &service.tenants,
-                &service.at,
-            )),
+            Who::Addresses(addresses) => Some(target(&service.name, addresses, &service.ports)),
         });
-        let outside = self.outside.iter().map(|rule| {
-            let Outside { name, addresses, tenants, ports, action, at } = rule;
-            target(name, addresses.clone(), ports.0.clone(), action.wish(), tenants, at)
-        });
+        let outside = self.outside.iter().map(|rule| target(&rule.name, &rule.addresses, &rule.ports));
         metadata.into_iter().chain(services).chain(outside).collect()
     }
 
