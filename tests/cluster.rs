@@ -16,15 +16,17 @@ mod tenants;
 mod through;
 mod verdicts;
 mod verify;
+mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
-use std::thread::sleep;
+use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
+use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
 
 use crate::agent::{binary, built};
@@ -70,6 +72,16 @@ impl Cluster {
         None
     }
 
+    /// Returns the cluster if kube-router enforces policies, whose rules the test changes.
+    fn with_kube_router() -> Option<Self> {
+        let cluster = Self::with_enforcer()?;
+        if is_kube_router() {
+            return Some(cluster);
+        }
+        skipped("NETPROOF_ENFORCER is not kube-router");
+        None
+    }
+
     /// Returns what a JSONPath finds in each object that runs have left, of a kind.
     fn of_runs(&self, kind: &str, path: &str) -> Vec<String> {
         let path = format!("jsonpath={{range .items[*]}}{{{path}}}{{\"\\n\"}}{{end}}");
@@ -104,11 +116,16 @@ impl Cluster {
         command.spawn().unwrap()
     }
 
-    fn kubectl_output(&self, arguments: &[&str]) -> Output {
+    fn kubectl_command(&self, arguments: &[&str]) -> Command {
         let kubectl =
             std::env::var_os("KUBE_BIN").map_or("kubectl".into(), |bin| Path::new(&bin).join("kubectl"));
         let mut command = Command::new(kubectl);
-        command.args(["--context", &self.context]).args(arguments).current_dir(folder()).output().unwrap()
+        command.args(["--context", &self.context]).args(arguments).current_dir(folder());
+        command
+    }
+
+    fn kubectl_output(&self, arguments: &[&str]) -> Output {
+        self.kubectl_command(arguments).output().unwrap()
     }
 
     #[track_caller]
@@ -189,6 +206,29 @@ fn up(arguments: &[&str]) {
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Runs a program that has to succeed. Returns its standard output.
+#[track_caller]
+fn execute(arguments: &[&str]) -> String {
+    let output = Command::new(arguments[0]).args(&arguments[1..]).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a program in the network of a node.
+#[track_caller]
+fn on_node(node: &str, arguments: &[&str]) -> String {
+    execute(&[&["ip", "netns", "exec", node], arguments].concat())
+}
+
+/// Runs a function on a thread in a network namespace.
+fn in_network<T: Send + 'static>(network: &Path, run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let network = fs::File::open(network).unwrap();
+    std::thread::spawn(move || {
+        setns(network, CloneFlags::CLONE_NEWNET).unwrap();
+        run()
+    })
+}
+
 /// The cells of a report, by scenario, step, ends, family and probe.
 fn cells(report: &Value) -> BTreeMap<String, Value> {
     let cells = support::cells(report).into_iter();
@@ -208,10 +248,13 @@ fn check_passed(finished: &Finished) {
     assert_eq!(finished.code, Some(0), "{}: {:?}", finished.stderr, accused(&finished.json()));
 }
 
+fn is_kube_router() -> bool {
+    std::env::var("NETPROOF_ENFORCER").unwrap_or_default().contains("kube-router")
+}
+
 /// Returns the option for the profile of the enforcer, if it has one.
 fn profile() -> &'static [&'static str] {
-    let enforcer = std::env::var("NETPROOF_ENFORCER").unwrap_or_default();
-    if enforcer.contains("kube-router") { &["--profile", "kube-router"] } else { &[] }
+    if is_kube_router() { &["--profile", "kube-router"] } else { &[] }
 }
 
 fn wait_for(mut condition: impl FnMut() -> bool) {

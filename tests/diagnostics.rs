@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Finished, User, command, file, policy_step, scenario};
+use crate::support::{Finished, User, command, file, kubeconfig, policy_step, scenario};
 
 fn run(options: &[&str], variables: &[(&str, &str)]) -> Finished {
     let topology = "namespaces: [{name: x, pods: [{name: a, node: 1}, {name: b, node: 2}]}]";
@@ -35,14 +35,7 @@ fn twice_verbose_shows_scenarios_steps_and_rounds_and_thrice_also_requests() {
 /// Regression: a library reported each failed request as an error, also if netproof repeated it.
 #[test]
 fn a_failed_request_is_an_error_once() {
-    let kubeconfig = "apiVersion: v1
-kind: Config
-clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1', insecure-skip-tls-verify: true}}]
-contexts: [{name: c, context: {cluster: c, user: u}}]
-users: [{name: u, user: {token: t}}]
-current-context: c
-";
-    let kubeconfig = file("unreachable.conf", kubeconfig);
+    let kubeconfig = file("unreachable.conf", kubeconfig("https://127.0.0.1:1", "t"));
     let on_cluster = ["--backend", "cluster", "--kubeconfig", &kubeconfig];
     let finished = run(&on_cluster, &[]).exits(2);
     let lines: Vec<&str> = finished.stderr.lines().collect();

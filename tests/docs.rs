@@ -1,6 +1,6 @@
 //! Every command in the documentation works: all of them are parsed, and those in plain `sh` blocks are run.
 //!
-//! The lines of a block that begins with ```` ```sh ```` run in a copy of docs/examples/. The exit code of a line is 0, or N
+//! The lines of a block that begins with ```` ```sh ```` run in a copy of docs/examples/, one for each page. The exit code of a line is 0, or N
 //! if the line has the comment `# exit code N`. Blocks `sh cluster` need a cluster, and blocks `sh slow` need too much time:
 //! their commands are only parsed.
 
@@ -75,13 +75,24 @@ fn every_command_of_the_documentation_is_one() {
 
 #[test]
 fn the_commands_of_the_documentation_end_as_it_says() {
-    let examples = folder().join("docs-examples");
+    let pages = pages();
+    // Most commands wait for packets, so two pages are read at the same time.
+    let count: usize = std::thread::scope(|scope| {
+        let run_pages = |first| pages.iter().skip(first).step_by(2).map(|page| run_page(page)).sum::<usize>();
+        let running = [0, 1].map(|first| scope.spawn(move || run_pages(first)));
+        running.map(|half| half.join().unwrap()).iter().sum()
+    });
+    assert!(count > 10, "only {count} lines are run");
+}
+
+/// Runs the commands of a page in a copy of docs/examples/. Returns their count.
+fn run_page(page: &Path) -> usize {
+    let lines: Vec<Line> = lines(page).into_iter().filter(|line| line.is_run).collect();
+    let examples = folder().join("docs-examples").join(page.strip_prefix(ROOT).unwrap());
     copy_folder(&Path::new(ROOT).join("docs/examples"), &examples);
     let program = Path::new(env!("CARGO_BIN_EXE_netproof")).parent().unwrap().display();
     let path = format!("{program}:{}", std::env::var("PATH").unwrap());
-    let lines: Vec<Line> = pages().iter().flat_map(|page| lines(page)).filter(|line| line.is_run).collect();
-    assert!(lines.len() > 10, "only {} lines are run", lines.len());
-    for line in lines {
+    for line in &lines {
         let code = line.text.split_once("# exit code ").map_or("0", |(_, code)| code.trim());
         let mut shell = Command::new("sh");
         let shell = shell.args(["-c", &line.text]).current_dir(&examples).env("PATH", &path);
@@ -90,4 +101,5 @@ fn the_commands_of_the_documentation_end_as_it_says() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(ended.as_deref(), Some(code), "{}: {}\n{said}", line.place, line.text);
     }
+    lines.len()
 }

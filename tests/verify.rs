@@ -6,7 +6,7 @@ use std::fs;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::support::{Finished, file, netproof};
+use crate::support::{Finished, file, netproof, step_cells};
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/tenants");
 
@@ -58,6 +58,14 @@ pub(crate) fn guide() -> Example {
     Example::read("guide")
 }
 
+/// Returns the guide's tenants, where everybody may reach the second one. Egress of the first one still denies, so that
+/// only the shared services get in.
+fn open_guide() -> Example {
+    let own = "  ingress:\n  - from:\n    - podSelector: {}";
+    let everybody = "  ingress:\n  - from:\n    - namespaceSelector: {}";
+    guide().with_in("tenant-b-prod", own, everybody)
+}
+
 pub(crate) fn texts<'a>(values: impl IntoIterator<Item = &'a Value>) -> BTreeSet<&'a str> {
     values.into_iter().map(|value| value.as_str().unwrap()).collect()
 }
@@ -77,8 +85,17 @@ pub(crate) fn pairs(document: &Value, state: &str) -> BTreeSet<(String, String)>
     pairs.map(|pair| (name(&pair["from"]), name(&pair["to"]))).collect()
 }
 
-fn pair(from: &str, to: &str) -> (String, String) {
+pub(crate) fn pair(from: &str, to: &str) -> (String, String) {
     (from.to_owned(), to.to_owned())
+}
+
+/// Returns the pairs of the guide's tenants.
+pub(crate) fn both_directions() -> BTreeSet<(String, String)> {
+    [pair("tenant-a", "tenant-b"), pair("tenant-b", "tenant-a")].into()
+}
+
+pub(crate) fn cells(document: &Value) -> &Vec<Value> {
+    step_cells(&document["run"], 0)
 }
 
 #[test]
@@ -119,16 +136,13 @@ pub(crate) struct Mistake {
 }
 
 pub(crate) fn mistakes() -> [Mistake; 5] {
-    let own = "  ingress:\n  - from:\n    - podSelector: {}";
-    let everybody = "  ingress:\n  - from:\n    - namespaceSelector: {}";
     let dns = "  - to:\n    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}";
     let metadata = format!("  - to: [{{ipBlock: {{cidr: 169.254.169.254/32}}}}]\n{dns}");
     let port = "    - {protocol: TCP, port: 53}";
     [
-        // Egress of the other tenant still denies, so that only the shared services get in.
         Mistake {
             name: "slipped",
-            example: guide().with_in("tenant-b-prod", own, everybody),
+            example: open_guide(),
             wish: "forbidden",
             pair: ("others", "tenant-b"),
             policy: "tenant-b-prod/allow-same-namespace-and-dns",
@@ -223,20 +237,17 @@ fn each_fault_of_the_network_is_found_and_blamed_on_the_network() {
 fn a_path_that_is_dead_isolates_nobody() {
     let document = guide().json("dead", &["--fault", "dead-path"]);
     assert_ne!(document["exitCode"], 0);
-    let cells = document["run"]["scenarios"][0]["steps"][0]["cells"].as_array().unwrap();
     let crosses = |cell: &&Value| cell["fromNode"] != cell["toNode"] && cell["toNode"].is_string();
-    let denied: Vec<_> = cells.iter().filter(crosses).filter(|cell| cell["expected"] == "deny").collect();
+    let crossing = cells(&document).iter().filter(crosses);
+    let denied: Vec<_> = crossing.filter(|cell| cell["expected"] == "deny").collect();
     assert!(!denied.is_empty());
     assert!(denied.iter().all(|cell| cell["verdict"] == "inconclusive"), "{denied:?}");
 }
 
 #[test]
 fn differences_of_monitored_tenants_do_not_fail() {
-    let own = "  ingress:\n  - from:\n    - podSelector: {}";
-    let everybody = "  ingress:\n  - from:\n    - namespaceSelector: {}";
-    let mistake = || guide().with_in("tenant-b-prod", own, everybody);
-    mistake().verify("enforced", &[]).exits(1);
-    let monitored = mistake().with_tenants("- name: tenant-b\n", "- name: tenant-b\n  mode: monitor\n");
+    open_guide().verify("enforced", &[]).exits(1);
+    let monitored = open_guide().with_tenants("- name: tenant-b\n", "- name: tenant-b\n  mode: monitor\n");
     let document = monitored.json("monitored", &[]);
     assert_eq!((&document["exitCode"], &document["outcome"]), (&json!(0), &json!("pass")));
     assert!(!differences(&document).is_empty());
@@ -252,10 +263,7 @@ fn fewer_probes_are_those_between_tenants_and_the_report_says_what_is_left_out()
     let document = guide().json("fewer", &["--max-probes", "40"]);
     assert_eq!((&document["coverage"]["asked"], &document["exitCode"]), (&json!(40), &json!(0)));
     assert!(document["coverage"]["leftOut"].as_u64().unwrap() > 40);
-    assert_eq!(
-        pairs(&document, "isolated"),
-        [pair("tenant-a", "tenant-b"), pair("tenant-b", "tenant-a")].into()
-    );
+    assert_eq!(pairs(&document, "isolated"), both_directions());
     assert_eq!(document["matrix"].as_array().unwrap().len(), 2);
     let text = guide().verify("fewer", &["--max-probes", "40"]).exits(0).stdout;
     assert!(text.contains("left out by --max-probes: "), "{text}");
@@ -278,14 +286,14 @@ fn running_workloads_are_asked_to_accept_connections_if_wanted() {
     let example = Example::read("customers");
     let document = example.json("workloads", &["--to-workloads"]);
     assert_eq!(document["exitCode"], 0);
-    let cells = document["run"]["scenarios"][0]["steps"][0]["cells"].as_array().unwrap();
-    let to_pods = cells.iter().filter(|cell| !cell["to"].as_str().unwrap().contains(['@', ':']));
+    let is_running_pod = |to: &str| !to.contains(['@', ':']);
+    let to_pods = cells(&document).iter().filter(|cell| is_running_pod(cell["to"].as_str().unwrap()));
     let to_pods: Vec<_> = to_pods.collect();
     let has = |expected: &str| to_pods.iter().any(|cell| cell["expected"] == expected);
     assert!(has("allow") && has("deny"), "{to_pods:?}");
     let leaky = example.json("workloads", &["--to-workloads", "--fault", "no-enforcement"]);
     let reached = texts(differences(&leaky).iter().map(|it| &it["to"]));
-    assert!(reached.iter().any(|to| !to.contains(['@', ':'])), "{reached:?}");
+    assert!(reached.iter().any(|to| is_running_pod(to)), "{reached:?}");
 }
 
 /// No API server runs in the lab, so nothing is said about it.
@@ -316,10 +324,7 @@ fn groups_of_namespaces_are_tenants_without_a_file() {
         &[],
     );
     let document = document.exits(0).json();
-    assert_eq!(
-        pairs(&document, "isolated"),
-        [pair("tenant-a", "tenant-b"), pair("tenant-b", "tenant-a")].into()
-    );
+    assert_eq!(pairs(&document, "isolated"), both_directions());
     let named = netproof(&["verify", &manifests], &[]).exits(0);
     assert!(named.stderr.contains("by label tenant.platform.example/name"), "{}", named.stderr);
 }
@@ -366,13 +371,7 @@ fn what_cannot_be_checked_is_refused() {
 /// The report of a check with every kind of difference, without its times.
 #[test]
 fn the_report() {
-    let own = "  ingress:\n  - from:\n    - podSelector: {}";
-    let everybody = "  ingress:\n  - from:\n    - namespaceSelector: {}";
-    let mistake = guide().with_in("tenant-b-prod", own, everybody).with_in(
-        "tenant-a-prod",
-        "k8s-app: kube-dns",
-        "k8s-app: coredns",
-    );
+    let mistake = open_guide().with_in("tenant-a-prod", "k8s-app: kube-dns", "k8s-app: coredns");
     let report = mistake.verify("report", &["--fault", "same-node-open"]).exits(1).stdout;
     assert_snapshot!("report", without_times(&report));
     let report = guide().verify("report", &[]).exits(0).stdout;
@@ -383,7 +382,11 @@ fn the_report() {
 fn without_times(report: &str) -> String {
     let (before, rest) = report.split_once(" judged in ").unwrap();
     let (_, after) = rest.split_once(" s (").unwrap();
-    let report = format!("{before} judged in TIME ({after}");
+    without_proof(&format!("{before} judged in TIME ({after}"))
+}
+
+/// Removes how often denials were probed.
+pub(crate) fn without_proof(report: &str) -> String {
     let lines = report.lines().filter(|line| !line.starts_with("each denial rests on "));
     lines.map(|line| format!("{line}\n")).collect()
 }

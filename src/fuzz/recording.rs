@@ -36,13 +36,13 @@ pub(super) struct RecordedStep<'a> {
 impl RecordedAttempt {
     /// Returns a step. `None` if it was not completed.
     pub(super) fn step(&self, index: usize) -> Option<RecordedStep<'_>> {
+        let step = self.attempt.result.steps.get(index)?;
+        let (before, after) = self.states.get(index).zip(self.states.get(index + 1))?;
         let cells = match self.is_repeated {
             true => self.attempt.counting_cells(index).collect(),
-            false => self.attempt.result.steps.get(index)?.cells.iter().collect(),
+            false => step.cells.iter().collect(),
         };
-        let is_completed = index < self.attempt.result.steps.len();
-        let (before, after) = self.states.get(index).zip(self.states.get(index + 1))?;
-        is_completed.then_some(RecordedStep { before, after, cells })
+        Some(RecordedStep { before, after, cells })
     }
 }
 
@@ -199,10 +199,6 @@ mod tests {
                 2 if self.deployed == 2 => Err(Error::Unavailable("the API server is away".to_owned())),
                 _ => Ok(Deployed::default()),
             }
-        }
-
-        async fn apply_between_steps(&mut self, _: &[Action], _: &World) -> Result<Deployed, Error> {
-            Ok(Deployed::default())
         }
 
         fn lost_pods(&mut self) -> Vec<LostPod> {

@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::{Cluster, accused, profile, wait_for};
-use crate::support::{User, file, run, scenario_file};
+use crate::support::{User, file, kubeconfig, run, scenario_file};
 
 #[test]
 #[ignore = "needs a cluster: run tests/cluster/run"]
@@ -37,19 +37,6 @@ fn what_cannot_work_is_refused_and_leaves_nothing() {
         assert!(found.contains(message), "{arguments:?}: {found}");
         cluster.check_clean();
     }
-}
-
-/// Returns a kubeconfig with a token.
-pub(super) fn kubeconfig(server: &str, token: &str) -> String {
-    format!(
-        "apiVersion: v1
-kind: Config
-clusters: [{{name: c, cluster: {{server: \"{server}\", insecure-skip-tls-verify: true}}}}]
-users: [{{name: u, user: {{token: {token}}}}}]
-contexts: [{{name: c, context: {{cluster: c, user: u}}}}]
-current-context: c
-"
-    )
 }
 
 /// Writes a kubeconfig for a service account of the namespace `netproof`.

@@ -1,7 +1,6 @@
 //! The API server, nodes, pods and connections fail during a run.
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Cluster, accused, cells, check_passed, plain, up, wait_for};
+use super::{Cluster, accused, cells, check_passed, on_node, plain, up, wait_for};
 use crate::support::{Finished, User, file, run, scenario_file, signal};
 
 /// Waits until a run has started its pods, and a bit longer.
@@ -138,14 +137,9 @@ impl Loss {
     }
 
     fn rule(action: &str) {
-        let rule = ["-t", "raw", action, "PREROUTING", "-m", "statistic", "--mode", "random"];
-        let output = Command::new("ip")
-            .args(["netns", "exec", "np-node2", "iptables", "-w"])
-            .args(rule)
-            .args(["--probability", "0.05", "-j", "DROP"])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let table = ["iptables", "-w", "-t", "raw", action, "PREROUTING"];
+        let rule = ["-m", "statistic", "--mode", "random", "--probability", "0.05", "-j", "DROP"];
+        on_node("np-node2", &[&table[..], &rule].concat());
     }
 }
 

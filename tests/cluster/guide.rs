@@ -11,10 +11,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns};
-
 use super::access::Applied;
-use super::{Cluster, wait_for};
+use super::{Cluster, in_network, wait_for};
 use crate::support::{Finished, User, command, file, run};
 use crate::verify::{Example, guide};
 
@@ -194,15 +192,6 @@ impl<'a> Guide<'a> {
 
 /// What a program of a tenant says to its clients. No probe pod says it.
 const GREETING: &str = "the program of";
-
-/// Runs a function on a thread in a network namespace.
-fn in_network<T: Send + 'static>(network: &Path, run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let network = fs::File::open(network).unwrap();
-    std::thread::spawn(move || {
-        setns(network, CloneFlags::CLONE_NEWNET).unwrap();
-        run()
-    })
-}
 
 /// A connection that a program has accepted.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -8,136 +8,18 @@ use std::time::Duration;
 
 use netproof::backend::Backend;
 use netproof::backend::cluster::{Control, Live, Resources, Settings, Site, Target};
-use netproof::policy::{Labels, Namespace, Node, Pod};
+use netproof::policy::Pod;
 use netproof::snapshot::Identity;
 use netproof::world::{Deployed, EndpointName, World};
 use serde_json::Value;
 
 use super::access::{Applied, kubeconfig_of};
-use super::{Cluster, install_agent, wait_for};
+use super::workloads::{Terminating, Workloads};
+use super::{Cluster, install_agent, on_node, wait_for};
 use crate::agent::{binary, built};
 use crate::support::{User, file, folder, run};
 
-const WORKLOADS: &str = "apiVersion: v1
-kind: Namespace
-metadata: {name: shop, labels: {pod-security.kubernetes.io/enforce: restricted}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: shop}
-spec: {selector: {app: web}, ports: [{port: 80}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: db, namespace: shop}
-spec: {clusterIP: None, selector: {app: db}, ports: [{port: 80}]}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, namespace: shop}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}
-      affinity:
-        podAntiAffinity:
-          requiredDuringSchedulingIgnoredDuringExecution:
-          - {topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: web}}}
-      containers:
-      - name: main
-        image: localhost/netproof-pause:1
-        imagePullPolicy: IfNotPresent
-        securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
----
-apiVersion: apps/v1
-kind: StatefulSet
-metadata: {name: db, namespace: shop}
-spec:
-  serviceName: db
-  selector: {matchLabels: {app: db}}
-  template:
-    metadata: {labels: {app: db}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}
-      containers:
-      - name: main
-        image: localhost/netproof-pause:1
-        imagePullPolicy: IfNotPresent
-        securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
----
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: log, namespace: shop}
-spec:
-  selector: {matchLabels: {app: log}}
-  template:
-    metadata: {labels: {app: log}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}
-      containers:
-      - name: main
-        image: localhost/netproof-pause:1
-        imagePullPolicy: IfNotPresent
-        securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
-";
-
-/// Workloads that run until the value is dropped.
-pub(super) struct Workloads<'a> {
-    cluster: &'a Cluster,
-    _applied: Applied<'a>,
-}
-
-impl<'a> Workloads<'a> {
-    pub(super) fn start(cluster: &'a Cluster) -> Self {
-        let applied = Applied::new(cluster, file("workloads.yaml", WORKLOADS));
-        for workload in ["deployment/web", "statefulset/db", "daemonset/log"] {
-            cluster.kubectl(&["rollout", "status", workload, "-n", "shop", "--timeout=60s"]);
-        }
-        Self { cluster, _applied: applied }
-    }
-
-    /// Returns the pods of the workloads with their labels and nodes.
-    fn pods(&self) -> Vec<Pod> {
-        let pods = self.cluster.json(&["get", "pods", "-n", "shop", "-l", "!netproof.dev/run"]);
-        let pods = pods["items"].as_array().unwrap().iter().map(|pod| Pod {
-            namespace: "shop".to_owned(),
-            name: pod["metadata"]["name"].as_str().unwrap().to_owned(),
-            labels: serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap(),
-            node: Some(pod["spec"]["nodeName"].as_str().unwrap().to_owned()),
-            ..Pod::default()
-        });
-        pods.collect()
-    }
-
-    /// Returns a state with a twin of each of these pods.
-    pub(super) fn world(&self) -> World {
-        let mut world = World::default();
-        world.cluster.namespaces = vec![Namespace::new("shop", Labels::new())];
-        for pod in self.pods() {
-            let twin = Pod { name: format!("{}@twin", pod.name), ..pod.clone() };
-            world.twins.insert(Identity::of_pod(&twin));
-            let node = pod.node.clone().unwrap();
-            if !world.cluster.nodes.iter().any(|known| known.name == node) {
-                let (addresses, external_addresses) = (Vec::new(), Vec::new());
-                world.cluster.nodes.push(Node { name: node, addresses, external_addresses });
-            }
-            world.cluster.pods.extend([pod, twin]);
-        }
-        world
-    }
-}
-
 impl Cluster {
-    pub(super) fn json(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.kubectl(&[arguments, &["-o", "json"]].concat())).unwrap()
-    }
-
     pub(super) fn settings(&self) -> Settings {
         Settings {
             target: Target { kubeconfig: None, context: Some(self.context.clone()) },
@@ -196,13 +78,8 @@ struct EndpointWatch {
 impl EndpointWatch {
     fn start(cluster: &Cluster) -> Self {
         let log = folder().join("endpoints.json");
-        let kubectl =
-            std::env::var_os("KUBE_BIN").map_or("kubectl".into(), |bin| PathBuf::from(bin).join("kubectl"));
-        let child = Command::new(kubectl)
-            .args(["--context", &cluster.context, "get", "endpointslices", "-n", "shop", "-w", "-o", "json"])
-            .stdout(fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
+        let mut watch = cluster.kubectl_command(&["get", "endpointslices", "-n", "shop", "-w", "-o", "json"]);
+        let child = watch.stdout(fs::File::create(&log).unwrap()).spawn().unwrap();
         Self { child, log }
     }
 
@@ -300,10 +177,9 @@ impl Unreachable {
     }
 
     fn change(how: &str, node: &str) {
-        let rule = ["OUTPUT", "-p", "tcp", "--dport", "15118", "-j", "DROP"];
         // An enforcer may replace the whole table `filter`.
-        let first = ["netns", "exec", node, "iptables", "-w", "-t", "raw", how];
-        assert!(Command::new("ip").args(first).args(rule).status().unwrap().success());
+        let table = ["iptables", "-w", "-t", "raw", how, "OUTPUT"];
+        on_node(node, &[&table[..], &["-p", "tcp", "--dport", "15118", "-j", "DROP"]].concat());
     }
 }
 
@@ -355,33 +231,49 @@ fn twins_start_where_everything_is_denied() {
     cluster.check_clean();
 }
 
-/// Set for the process that another test kills.
-pub(super) const KILLED: &str = "NETPROOF_TEST_KILLED";
+/// Set for the process that another test kills: the file for the command that removes what it has created.
+const KILLED: &str = "NETPROOF_TEST_KILLED";
+
+/// Starts the pods of a state, and waits until [`kill_check`] kills this process. Does nothing in other processes.
+pub(super) fn wait_to_be_killed(world: impl FnOnce(&Cluster) -> World) {
+    let Some(said) = std::env::var_os(KILLED) else { return };
+    let cluster = Cluster::named();
+    let world = world(&cluster);
+    block_on(async {
+        let mut live = Live::open(cluster.settings(), &[]).await.unwrap();
+        live.deploy(&world).await.unwrap();
+        fs::write(said, live.cleanup_command()).unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    });
+}
+
+/// Runs a test in a process of its own, and kills it when its pods run. Returns the command that removes them.
+pub(super) fn kill_check(cluster: &Cluster, test: &str) -> String {
+    let said = folder().join(test.replace("::", "-"));
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", test])
+        .env(KILLED, &said)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(|| said.exists() || child.try_wait().unwrap().is_some());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let deadlines = cluster.of_runs("pods", ".spec.activeDeadlineSeconds");
+    assert!(!deadlines.is_empty() && deadlines.iter().all(|it| it == "120"), "{deadlines:?}");
+    fs::read_to_string(said).unwrap()
+}
 
 /// Does nothing by itself: `a_killed_check_can_be_removed` runs it in a process of its own.
 #[test]
 #[ignore = "needs a cluster: run tests/cluster/run"]
 fn a_check_that_is_killed() {
-    if std::env::var_os(KILLED).is_none() {
-        return;
-    }
-    let cluster = Cluster::named();
-    let pods = cluster.json(&["get", "pods", "-n", "shop", "-l", "app=web"]);
-    let pod = &pods["items"][0];
-    let twin = Pod {
-        namespace: "shop".to_owned(),
-        name: "web@twin".to_owned(),
-        labels: serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap(),
-        node: Some(pod["spec"]["nodeName"].as_str().unwrap().to_owned()),
-        ..Pod::default()
-    };
-    let mut world = World { twins: [Identity::of_pod(&twin)].into(), ..World::default() };
-    world.cluster.pods.push(twin);
-    block_on(async {
-        let mut live = Live::open(cluster.settings(), &[]).await.unwrap();
-        live.deploy(&world).await.unwrap();
-        fs::write(std::env::var_os(KILLED).unwrap(), live.cleanup_command()).unwrap();
-        tokio::time::sleep(Duration::from_secs(60)).await;
+    wait_to_be_killed(|cluster| {
+        let web = cluster.pods_of_shop("app=web").swap_remove(0);
+        let twin = Pod { name: "web@twin".to_owned(), ..web };
+        let mut world = World { twins: [Identity::of_pod(&twin)].into(), ..World::default() };
+        world.cluster.pods.push(twin);
+        world
     });
 }
 
@@ -392,20 +284,8 @@ fn a_killed_check_can_be_removed() {
     install_beside_test();
     let _workloads = Workloads::start(&cluster);
     let before = cluster.foreign_objects();
-    let said = folder().join("cleanup-command");
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "cluster::live::a_check_that_is_killed"])
-        .env(KILLED, &said)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    wait_for(|| said.exists() || child.try_wait().unwrap().is_some());
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let command = fs::read_to_string(said).unwrap();
+    let command = kill_check(&cluster, "cluster::live::a_check_that_is_killed");
     assert!(cluster.of_checks("shop").contains("pod/netproof-"));
-    let deadlines = cluster.of_runs("pods", ".spec.activeDeadlineSeconds");
-    assert!(!deadlines.is_empty() && deadlines.iter().all(|it| it == "120"), "{deadlines:?}");
     let removed = run(User::Root, command.split(' ').skip(1)).exits(0).stdout;
     assert!(removed.contains("removed ConfigMap shop/netproof-"), "{removed}");
     assert_eq!(cluster.of_checks("shop"), "");
@@ -453,11 +333,7 @@ metadata: {name: peers, namespace: shop}
 spec: {clusterIP: None, publishNotReadyAddresses: true, selector: {app: db}, ports: [{port: 80}]}
 ",
     );
-    // The quota is counted a moment later.
-    wait_for(|| {
-        cluster.kubectl(&["get", "resourcequota", "team", "-n", "shop", "-o", "jsonpath={.status.used.pods}"])
-            == "5"
-    });
+    cluster.wait_for_quota("shop", "team", "5");
     let message = refusal(&cluster, cluster.settings(), &world);
     for part in [
         "Service shop/peers has publishNotReadyAddresses, and selects shop/db-0@twin",
@@ -490,30 +366,13 @@ spec: {clusterIP: None, publishNotReadyAddresses: true, selector: {app: db}, por
     twin.node = Some("nowhere".to_owned());
     let message = refusal(&cluster, cluster.settings(), &elsewhere);
     assert!(message.contains("node nowhere does not exist"), "{message}");
-    // A finalizer keeps the namespace.
-    let map = "{apiVersion: v1, kind: ConfigMap, metadata: {name: keeper, namespace: shop, finalizers: [netproof.dev/test]}}";
-    let keeper = applied("keeper", map);
-    cluster.kubectl(&["delete", "namespace", "shop", "--wait=false"]);
+    let terminating = Terminating::start(&cluster, "shop");
     let message = block_on(async {
         let mut live = Live::open(cluster.settings(), &[]).await.unwrap();
         live.deploy(&world).await.unwrap_err().to_string()
     });
-    cluster.kubectl(&[
-        "patch",
-        "configmap",
-        "keeper",
-        "-n",
-        "shop",
-        "--type=merge",
-        "-p",
-        r#"{"metadata":{"finalizers":null}}"#,
-    ]);
-    std::mem::forget(keeper);
     assert!(message.contains("namespace shop is being deleted"), "{message}");
-    wait_for(|| {
-        cluster.kubectl(&["get", "namespaces", "-o", "name"]).lines().all(|it| it != "namespace/shop")
-    });
-    std::mem::forget(workloads);
+    drop(terminating);
     cluster.check_clean();
 }
 

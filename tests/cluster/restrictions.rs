@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, setns};
-
 use super::access::Applied;
-use super::{Cluster, state, up, wait_for};
+use super::{Cluster, in_network, state, up, wait_for};
 use crate::support::{Finished, file, scenario_file};
 
 /// The image of the sandboxes of `tests/cluster/up`, which all nodes have.
@@ -53,7 +52,7 @@ impl Cluster {
 struct Kubelet(String);
 
 impl Kubelet {
-    fn path() -> std::path::PathBuf {
+    fn path() -> PathBuf {
         state().join("np-node2/kubelet.yaml")
     }
 
@@ -156,19 +155,19 @@ spec:
     file("image-policy.yaml", manifest)
 }
 
-/// The API server with other arguments, which it loses when the value is dropped.
-struct ApiServer;
+/// A component of the control plane with one more argument, which it loses when the value is dropped.
+struct Changed(&'static str);
 
-impl ApiServer {
-    fn with(argument: &str) -> Self {
-        up(&["restart", "apiserver", argument]);
-        Self
+impl Changed {
+    fn new(component: &'static str, argument: &str) -> Self {
+        up(&["restart", component, argument]);
+        Self(component)
     }
 }
 
-impl Drop for ApiServer {
+impl Drop for Changed {
     fn drop(&mut self) {
-        up(&["restart", "apiserver"]);
+        up(&["restart", self.0]);
     }
 }
 
@@ -177,7 +176,7 @@ impl Drop for ApiServer {
 #[ignore = "needs a cluster: run tests/cluster/run"]
 fn a_cluster_that_pulls_every_image_again_is_explained() {
     let Some(cluster) = Cluster::with_nodes() else { return };
-    let _server = ApiServer::with("--enable-admission-plugins=AlwaysPullImages");
+    let _server = Changed::new("apiserver", "--enable-admission-plugins=AlwaysPullImages");
     let causes = ["AlwaysPullImages", "the node does not reach the registry"];
     cluster.check_refused(&[], &[&causes[..], &["with --base-image, and with --image-pull-secret"]].concat());
     cluster.check_refused(
@@ -201,13 +200,9 @@ fn an_image_that_is_nowhere_is_refused() {
 const SILENT: &str = "5999";
 
 /// Listens at the address `localhost` of a node. The kernel accepts connections, and nothing answers.
-fn silent_registry(node: &'static str) -> TcpListener {
-    let bound = std::thread::spawn(move || {
-        let namespace = fs::File::open(format!("/run/netns/{node}")).unwrap();
-        setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
-        TcpListener::bind(format!("127.0.0.1:{SILENT}")).unwrap()
-    });
-    bound.join().unwrap()
+fn silent_registry(node: &str) -> TcpListener {
+    let network = Path::new("/run/netns").join(node);
+    in_network(&network, || TcpListener::bind(format!("127.0.0.1:{SILENT}")).unwrap()).join().unwrap()
 }
 
 #[test]
@@ -298,23 +293,6 @@ fn quotas_and_limits_are_kept_or_explained() {
     }
 }
 
-/// Controllers that a new namespace needs before it takes pods. They run again when the value is dropped.
-struct Stopped;
-
-impl Stopped {
-    fn controllers() -> Self {
-        let running = "--controllers=*,-serviceaccount-controller,-resourcequota-controller";
-        up(&["restart", "controller-manager", running]);
-        Self
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        up(&["restart", "controller-manager"]);
-    }
-}
-
 /// Many clusters have a controller that adds a quota to each new namespace. The quota refuses everything until it was
 /// counted. Without service accounts, no pod is created before the test has added the quota.
 #[test]
@@ -326,7 +304,8 @@ fn a_quota_that_is_added_to_new_namespaces_is_kept_or_explained() {
         let quota = format!(
             "{{apiVersion: v1, kind: ResourceQuota, metadata: {{name: quota}}, spec: {{hard: {{{hard}}}}}}}"
         );
-        let stopped = Stopped::controllers();
+        let controllers = "--controllers=*,-serviceaccount-controller,-resourcequota-controller";
+        let stopped = Changed::new("controller-manager", controllers);
         let running = cluster.start(&[&scenario_file("default-deny"), "-o", "json"]);
         wait_for(|| !cluster.namespaces().is_empty());
         for namespace in cluster.namespaces() {

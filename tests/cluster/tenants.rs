@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::Cluster;
 use super::access::Applied;
 use crate::support::{User, file, run};
+use crate::verify::{cells, differences};
 
 /// Two tenants. Policies isolate the first one in both directions, and the second one only for ingress.
 const TENANTS: &str = "
@@ -41,9 +42,8 @@ const API_SERVER: &str = "service:default/kubernetes";
 
 /// Returns the cells and differences that are about the API server.
 fn about_api_server(document: &Value) -> [Vec<&Value>; 2] {
-    let cells = &document["run"]["scenarios"][0]["steps"][0]["cells"];
-    [cells, &document["differences"]]
-        .map(|list| list.as_array().unwrap().iter().filter(|it| it["to"] == API_SERVER).collect())
+    [cells(document), differences(document)]
+        .map(|list| list.iter().filter(|it| it["to"] == API_SERVER).collect())
 }
 
 #[test]

@@ -4,34 +4,37 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use netproof::backend::cluster::Live;
 use netproof::backend::{Agent, Backend};
-use netproof::policy::Pod;
 use netproof::snapshot::Identity;
 use netproof::world::{EndpointName, World};
 use netproof_probe::wire::{Listener, Outcome, STARTUP_PORT, Target, Transport};
 
 use super::access::Applied;
-use super::live::{KILLED, Workloads, block_on, install_beside_test};
-use super::{Cluster, state, wait_for};
-use crate::support::{User, file, folder, run};
+use super::live::{block_on, install_beside_test, kill_check, wait_to_be_killed};
+use super::workloads::Workloads;
+use super::{Cluster, execute, on_node, state, wait_for};
+use crate::support::{User, file, run};
 
 /// A port that the workloads do not use.
 const PORT: u16 = 8_080;
 
-/// Returns a state with the first of the workloads' pods whose name begins so, of which no other endpoint is a part.
+/// Returns a state with the pods of the workloads, and without twins, in which these pods are entered.
 fn entered(workloads: &Workloads<'_>, prefixes: &[&str]) -> World {
     let mut world = workloads.world();
+    enter(&mut world, prefixes);
     let twins = std::mem::take(&mut world.twins);
     world.cluster.pods.retain(|pod| !twins.contains(&Identity::of_pod(pod)));
-    for prefix in prefixes {
-        let pod = world.cluster.pods.iter().find(|pod| pod.name.starts_with(prefix)).unwrap();
-        world.entered.insert(Identity::of_pod(pod));
-    }
     world
+}
+
+/// Enters the first pod, no twin, whose name begins with each of these prefixes.
+fn enter(world: &mut World, prefixes: &[&str]) {
+    let pods = || world.cluster.pods.iter().map(Identity::of_pod).filter(|pod| !world.twins.contains(pod));
+    let first = |prefix: &&str| pods().find(|pod| pod.name.starts_with(prefix)).unwrap();
+    world.entered = prefixes.iter().map(first).collect();
 }
 
 fn name(world: &World, prefix: &str) -> EndpointName {
@@ -139,24 +142,11 @@ fn agents_in_networks_of_running_pods_leave_nothing() {
 #[test]
 #[ignore = "needs a cluster: run tests/cluster/run"]
 fn a_check_through_nodes_that_is_killed() {
-    let Some(said) = std::env::var_os(KILLED) else { return };
-    let cluster = Cluster::named();
-    let pods = cluster.json(&["get", "pods", "-n", "shop", "-l", "app=db"]);
-    let pod = &pods["items"][0];
-    let db = Pod {
-        namespace: "shop".to_owned(),
-        name: "db-0".to_owned(),
-        labels: serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap(),
-        node: Some(pod["spec"]["nodeName"].as_str().unwrap().to_owned()),
-        ..Pod::default()
-    };
-    let mut world = World { entered: [Identity::of_pod(&db)].into(), ..World::default() };
-    world.cluster.pods.push(db);
-    block_on(async {
-        let mut live = Live::open(cluster.settings(), &[]).await.unwrap();
-        live.deploy(&world).await.unwrap();
-        fs::write(said, live.cleanup_command()).unwrap();
-        tokio::time::sleep(Duration::from_secs(60)).await;
+    wait_to_be_killed(|cluster| {
+        let db = cluster.pods_of_shop("app=db").swap_remove(0);
+        let mut world = World { entered: [Identity::of_pod(&db)].into(), ..World::default() };
+        world.cluster.pods.push(db);
+        world
     });
 }
 
@@ -168,20 +158,8 @@ fn a_killed_check_leaves_nothing_in_the_networks_of_running_pods() {
     let _workloads = Workloads::start(&cluster);
     let (before, db) = (cluster.foreign_objects(), Seen::new(&cluster, "db-0"));
     let alone = db.processes_and_sockets();
-    let said = folder().join("cleanup-through");
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "cluster::through::a_check_through_nodes_that_is_killed"])
-        .env(KILLED, &said)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    wait_for(|| said.exists() || child.try_wait().unwrap().is_some());
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let command = kill_check(&cluster, "cluster::through::a_check_through_nodes_that_is_killed");
     assert_ne!(db.processes_and_sockets(), alone, "the agent does not end with netproof");
-    let deadlines = cluster.of_runs("pods", ".spec.activeDeadlineSeconds");
-    assert!(!deadlines.is_empty() && deadlines.iter().all(|it| it == "120"), "{deadlines:?}");
-    let command = fs::read_to_string(said).unwrap();
     run(User::Root, command.split(' ').skip(1)).exits(0);
     // The kubelet ends the processes of a pod that was deleted without a grace period.
     wait_for(|| db.processes_and_sockets() == alone);
@@ -230,8 +208,7 @@ impl Frozen {
 
     fn signal(&self, signal: &str) {
         for group in &self.0 {
-            let status = Command::new("kill").args([signal, "--", group]).status().unwrap();
-            assert!(status.success(), "{signal} {group}");
+            execute(&["kill", signal, "--", group]);
         }
     }
 }
@@ -242,20 +219,13 @@ impl Drop for Frozen {
     }
 }
 
-/// Runs ipset in the network of a node.
-fn ipset(node: &str, arguments: &[&str]) -> String {
-    let output = Command::new("ip").args(["netns", "exec", node, "ipset"]).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
 /// Puts an address into all sets of sources that kube-router allows, as if it had once belonged there.
 fn allow_by_hand(address: IpAddr) {
     let mut changed = 0;
     for node in ["np-node1", "np-node2"] {
-        let sets = ipset(node, &["list", "-n"]);
+        let sets = on_node(node, &["ipset", "list", "-n"]);
         for set in sets.lines().filter(|set| set.starts_with("KUBE-SRC-")) {
-            ipset(node, &["add", set, &address.to_string(), "-exist"]);
+            on_node(node, &["ipset", "add", set, &address.to_string(), "-exist"]);
             changed += 1;
         }
     }
@@ -274,19 +244,12 @@ spec:
 #[test]
 #[ignore = "needs a cluster: run tests/cluster/run"]
 fn stale_rules_of_a_running_pod_show_only_from_its_own_network() {
-    let Some(cluster) = Cluster::with_enforcer() else { return };
-    if !std::env::var("NETPROOF_ENFORCER").unwrap_or_default().contains("kube-router") {
-        return;
-    }
+    let Some(cluster) = Cluster::with_kube_router() else { return };
     install_beside_test();
     let workloads = Workloads::start(&cluster);
     let _policy = Applied::new(&cluster, file("only-from-log.yaml", ONLY_FROM_LOG));
     let mut world = workloads.world();
-    for prefix in ["web-", "db-"] {
-        let is_it = |pod: &&Pod| pod.name.starts_with(prefix) && !pod.name.ends_with("@twin");
-        let pod = world.cluster.pods.iter().find(is_it).unwrap();
-        world.entered.insert(Identity::of_pod(pod));
-    }
+    enter(&mut world, &["web-", "db-"]);
     block_on(async {
         let mut live = Live::open(cluster.settings(), &[]).await.unwrap();
         let deployed = live.deploy(&world).await.unwrap();

@@ -1,7 +1,6 @@
 //! `netproof verify` beside running workloads: what it finds, and that the workloads notice nothing.
 
 use std::path::Path;
-use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -10,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::access::{Applied, kubeconfig_of};
 use super::guide::{Clients, Guide, Server, most_in_a_second};
-use super::{Cluster, up, wait_for};
+use super::workloads::Terminating;
+use super::{Cluster, execute, on_node, up, wait_for};
 use crate::support::{Finished, User, file, run, signal};
-use crate::verify::{blames, differences, guide, mistakes, pairs};
+use crate::verify::{blames, both_directions, cells, differences, guide, mistakes, pair, pairs};
 
 #[test]
 #[ignore = "needs a cluster: run tests/cluster/run"]
@@ -30,9 +30,7 @@ fn the_tenants_are_isolated_and_the_workloads_notice_nothing() {
     assert_eq!(guide.left(), "");
     let document = guide.verify(&["-o", "json"]).exits(0).json();
     check_isolated(&document);
-    let other = |from: &str, to: &str| (from.to_owned(), to.to_owned());
-    let isolated = [other("tenant-a", "tenant-b"), other("tenant-b", "tenant-a")];
-    assert_eq!(pairs(&document, "isolated"), isolated.into());
+    assert_eq!(pairs(&document, "isolated"), both_directions());
     assert_eq!(guide.left(), "");
 
     assert_eq!(cluster.foreign_objects(), before);
@@ -120,19 +118,12 @@ fn each_mistake_in_a_policy_is_found_and_blamed_on_the_policies() {
     let _metadata = Metadata::start();
     let document = workloads.verify(&["-o", "json"]).exits(0).json();
     check_isolated(&document);
-    let cells = cells(&document).filter(|cell| is_about(cell, "external:cloud metadata 169.254.169.254"));
-    assert!(
-        cells.filter(|cell| cell["expected"] == "deny" && cell["verdict"] == "match").count() > 5,
-        "{document}"
-    );
-}
-
-fn cells(document: &Value) -> impl Iterator<Item = &Value> {
-    document["run"]["scenarios"][0]["steps"][0]["cells"].as_array().unwrap().iter()
-}
-
-fn is_about(cell: &Value, to: &str) -> bool {
-    cell["to"] == to
+    let is_denied = |cell: &&Value| {
+        cell["to"] == "external:cloud metadata 169.254.169.254"
+            && cell["expected"] == "deny"
+            && cell["verdict"] == "match"
+    };
+    assert!(cells(&document).iter().filter(is_denied).count() > 5, "{document}");
 }
 
 /// The metadata service of a cloud, in the network of the cluster, until the value is dropped.
@@ -159,27 +150,22 @@ impl Drop for Metadata {
     }
 }
 
-#[track_caller]
-fn execute(arguments: &[&str]) -> String {
-    let output = Command::new(arguments[0]).args(&arguments[1..]).output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
 /// Node 2 without its enforcer and the enforcer's rules, until the value is dropped.
 struct Unenforced;
 
 impl Unenforced {
-    const RULES: [&str; 5] = ["ip", "netns", "exec", "np-node2", "iptables"];
+    fn iptables(arguments: &[&str]) -> String {
+        on_node("np-node2", &[&["iptables", "-w"], arguments].concat())
+    }
 
     fn start() -> Self {
         up(&["stop-enforcer", "2"]);
         for chain in ["FORWARD", "INPUT", "OUTPUT"] {
-            let rules = execute(&[&Self::RULES[..], &["-w", "-S", chain]].concat());
+            let rules = Self::iptables(&["-S", chain]);
             for rule in rules.lines().filter(|rule| rule.starts_with("-A") && rule.contains("KUBE-ROUTER-")) {
                 let words = shlex::split(&rule.replacen("-A", "-D", 1)).unwrap();
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
-                execute(&[&Self::RULES[..], &["-w"], &words].concat());
+                Self::iptables(&words);
             }
         }
         Self
@@ -189,7 +175,7 @@ impl Unenforced {
 impl Drop for Unenforced {
     fn drop(&mut self) {
         up(&["enforce", &std::env::var("NETPROOF_ENFORCER").unwrap()]);
-        wait_for(|| execute(&[&Self::RULES[..], &["-w", "-S", "FORWARD"]].concat()).contains("KUBE-ROUTER-"));
+        wait_for(|| Self::iptables(&["-S", "FORWARD"]).contains("KUBE-ROUTER-"));
         // It writes its rules again in parts.
         sleep(Duration::from_secs(3));
     }
@@ -198,7 +184,7 @@ impl Drop for Unenforced {
 #[test]
 #[ignore = "needs a cluster: run tests/cluster/run"]
 fn an_enforcer_that_is_gone_on_one_node_is_found_and_blamed_on_that_node() {
-    let Some(cluster) = Cluster::with_enforcer() else { return };
+    let Some(cluster) = Cluster::with_kube_router() else { return };
     let guide = Guide::start(&cluster);
     let servers = guide.serve("tenant-b-prod", "web", 8080);
     let unenforced = Unenforced::start();
@@ -215,8 +201,7 @@ fn an_enforcer_that_is_gone_on_one_node_is_found_and_blamed_on_that_node() {
         has("np-node2", "np-node2") && has("np-node1", "np-node2") && has("np-node2", "np-node1"),
         "{leaks:?}"
     );
-    let other = |from: &str, to: &str| (from.to_owned(), to.to_owned());
-    assert!(pairs(&document, "leak").contains(&other("tenant-a", "tenant-b")), "{}", document["matrix"]);
+    assert!(pairs(&document, "leak").contains(&pair("tenant-a", "tenant-b")), "{}", document["matrix"]);
     let to_workloads = leaks.iter().filter(|leak| is_running_pod(leak, "tenant-b-prod/web-")).count();
     assert!(to_workloads > 0, "{leaks:?}");
     drop(unenforced);
@@ -244,12 +229,9 @@ fn running_workloads_get_handshakes_and_nothing_else() {
                 && cell["verdict"] == "match"
                 && (is_running_pod(cell, "tenant-a-prod/web-") || is_running_pod(cell, "tenant-b-prod/web-"))
         };
-        let found = cells(&document).filter(is_it).count();
-        assert!(
-            found >= 2,
-            "{expected}: {:?}",
-            cells(&document).filter(|it| is_running_pod(it, "tenant-")).collect::<Vec<_>>()
-        );
+        let found = cells(&document).iter().filter(is_it).count();
+        let to_pods = cells(&document).iter().filter(|it| is_running_pod(it, "tenant-"));
+        assert!(found >= 2, "{expected}: {:?}", to_pods.collect::<Vec<_>>());
     }
 
     // Without its policies, the second tenant is open for the shared services.
@@ -257,15 +239,14 @@ fn running_workloads_get_handshakes_and_nothing_else() {
     sleep(Duration::from_secs(2));
     let document = guide.verify(&["-o", "json", "--to-workloads"]).exits(1).json();
     assert_eq!(blames(&document), ["policyGap"].into());
-    let open = differences(&document).iter().filter(|it| is_running_pod(it, "tenant-b-prod/web-"));
-    let open: Vec<&Value> = open.collect();
-    assert!(open.iter().any(|it| it["observed"] == "connected"), "{}", json!(differences(&document)));
+    let is_open = |it: &Value| is_running_pod(it, "tenant-b-prod/web-") && it["observed"] == "connected";
+    assert!(differences(&document).iter().any(is_open), "{}", json!(differences(&document)));
 
     for server in servers.into_iter().flatten() {
         let accepted = server.end();
         assert!(!accepted.is_empty());
         assert_eq!(accepted.iter().filter(|it| it.bytes > 0).count(), 0, "{accepted:?}");
-        // One to the pod, and one through its Service.
+        // The pace is one connection a second to each address and port. A pod has two: its own, and that of its Service.
         assert!(most_in_a_second(&accepted) <= 2, "{accepted:?}");
     }
 }
@@ -378,10 +359,7 @@ fn what_cannot_be_checked_is_refused_and_nothing_is_created() {
     let guide = Guide::start(&cluster);
     let quota = "{apiVersion: v1, kind: ResourceQuota, metadata: {name: full, namespace: tenant-a-prod}, spec: {hard: {pods: '6'}}}";
     let quota = Applied::new(&cluster, file("full.yaml", quota));
-    wait_for(|| {
-        let path = "jsonpath={.status.used.pods}";
-        cluster.kubectl(&["get", "resourcequota", "full", "-n", "tenant-a-prod", "-o", path]) == "5"
-    });
+    cluster.wait_for_quota("tenant-a-prod", "full", "5");
     let before = cluster.foreign_objects();
     let message = guide.verify(&[]).refusal();
     assert!(message.contains("ResourceQuota tenant-a-prod/full has no room for "), "{message}");
@@ -390,13 +368,8 @@ fn what_cannot_be_checked_is_refused_and_nothing_is_created() {
     assert_eq!(guide.left(), "");
     drop(quota);
 
-    let keeper = "{apiVersion: v1, kind: ConfigMap, metadata: {name: keeper, namespace: tenant-b-prod, finalizers: [netproof.dev/test]}}";
-    cluster.kubectl(&["apply", "--validate=false", "-f", &file("keeper.yaml", keeper)]);
-    cluster.kubectl(&["delete", "namespace", "tenant-b-prod", "--wait=false"]);
+    let _terminating = Terminating::start(&cluster, "tenant-b-prod");
     let message = guide.verify(&[]).refusal();
     assert!(message.contains("namespace tenant-b-prod is being deleted"), "{message}");
     assert_eq!(guide.left(), "");
-    let release = "{\"metadata\": {\"finalizers\": null}}";
-    cluster.kubectl(&["patch", "configmap", "keeper", "-n", "tenant-b-prod", "--type=merge", "-p", release]);
-    wait_for(|| !cluster.kubectl(&["get", "namespaces", "-o", "name"]).contains("tenant-b-prod"));
 }

@@ -1,4 +1,4 @@
-//! Manifests and scenarios as text. Fields in flow style are written without the braces around them.
+//! Manifests, scenarios and kubeconfigs as text. Fields in flow style are written without the braces around them.
 
 /// The containers of a pod about whose ports nothing is known.
 const CONTAINERS: &str = "containers: [{name: c, image: c}]";
@@ -77,6 +77,19 @@ pub(crate) fn policy_step(step: &str, namespace: &str, policy: &str, spec: &str)
     kind: NetworkPolicy
     metadata: {{name: {policy}, namespace: {namespace}}}
     spec: {{{spec}}}
+"
+    )
+}
+
+/// Returns a kubeconfig with a token.
+pub(crate) fn kubeconfig(server: &str, token: &str) -> String {
+    format!(
+        "apiVersion: v1
+kind: Config
+clusters: [{{name: c, cluster: {{server: \"{server}\", insecure-skip-tls-verify: true}}}}]
+users: [{{name: u, user: {{token: {token}}}}}]
+contexts: [{{name: c, context: {{cluster: c, user: u}}}}]
+current-context: c
 "
     )
 }

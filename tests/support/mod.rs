@@ -7,7 +7,7 @@ mod report;
 
 pub(crate) use library::{BASICS, library, scenario_file};
 pub(crate) use manifests::{
-    cluster_policy, object, pod, pod_in, pods, policy, policy_step, scenario, service, workload,
+    cluster_policy, kubeconfig, object, pod, pod_in, pods, policy, policy_step, scenario, service, workload,
 };
 pub(crate) use program::{
     Finished, User, command, copy_folder, file, folder, is_root, netproof, program, run, run_json, signal,
