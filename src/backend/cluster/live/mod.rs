@@ -141,8 +141,8 @@ impl Live {
 
     /// Returns a check on a cluster of which nothing was recorded.
     #[cfg(test)]
-    pub(super) fn of(shared: Shared) -> Self {
-        Self::new(Arc::new(shared), String::new(), String::new(), Vec::new(), Recorded::default())
+    pub(super) fn of(shared: Shared, scope: Vec<String>) -> Self {
+        Self::new(Arc::new(shared), String::new(), String::new(), scope, Recorded::default())
     }
 
     /// Returns the cluster's name.
@@ -192,7 +192,18 @@ impl Live {
 
     /// Returns the command that removes everything that the check created.
     pub fn cleanup_command(&self) -> String {
-        self.shared.cleanup_command(&self.scope)
+        // A cleanup to which namespaces are named looks in no others.
+        let is_prepared = self.shared.prepared.is_some();
+        let tenants: Vec<String> = match self.scope.as_slice() {
+            [] if is_prepared => self.used.iter().cloned().collect(),
+            scope => scope.to_vec(),
+        };
+        let command = self.shared.cleanup_command(&tenants);
+        match tenants.as_slice() {
+            // The namespace of the canaries has a name of its own.
+            [_, ..] if !is_prepared => format!("{command} && {}", self.shared.cleanup_command(&[])),
+            _ => command,
+        }
     }
 
     /// Returns the permissions that the check needs, as rules in YAML: those of a ClusterRole, and those of a Role in each
