@@ -140,6 +140,11 @@ fn control(settings: &Settings) -> Rule {
     }
 }
 
+/// Returns rules, and the permission to reach agents.
+fn with_control(rules: &[Rule], settings: &Settings) -> Vec<Rule> {
+    [rules, &[control(settings)]].concat()
+}
+
 /// Checks that the user has all permissions for a run.
 pub(super) async fn check_run(client: &Client, settings: &Settings) -> Result<(), Error> {
     let control = control(settings);
@@ -165,19 +170,22 @@ pub(super) async fn check_live(
     settings: &Settings,
     namespaces: &[String],
 ) -> Result<(), Error> {
-    let control = control(settings);
+    if let Some(canaries) = settings.prepared_namespaces.first() {
+        check(client, Some(canaries), &with_control(&IN_CANARIES, settings)).await?;
+    }
+    check(client, None, &of_cluster(settings, namespaces.is_empty())).await
+}
+
+/// Returns the cluster-wide permissions of a check. `has_all` is whether it may list objects in all namespaces.
+fn of_cluster(settings: &Settings, has_all: bool) -> Vec<Rule> {
     let mut rules = vec![NODES];
-    if namespaces.is_empty() {
+    if has_all {
         rules.extend(EVERYWHERE);
     }
-    match settings.prepared_namespaces.first() {
-        Some(canaries) => {
-            let in_canaries: Vec<Rule> = IN_CANARIES.into_iter().chain([control]).collect();
-            check(client, Some(canaries), &in_canaries).await?;
-        }
-        None => rules.extend(CANARIES.into_iter().chain([control])),
+    if settings.prepared_namespaces.is_empty() {
+        rules.extend(with_control(&CANARIES, settings));
     }
-    check(client, None, &rules).await
+    rules
 }
 
 /// Checks that the user has the permissions that a check needs in the namespaces that get probe pods.
@@ -186,7 +194,7 @@ pub(super) async fn check_tenants(
     settings: &Settings,
     namespaces: &[&str],
 ) -> Result<(), Error> {
-    let rules: Vec<Rule> = IN_TENANTS.into_iter().chain([control(settings)]).collect();
+    let rules = with_control(&IN_TENANTS, settings);
     // Most users have the permissions in all namespaces or in each, so one question may be enough.
     let in_all = missing(client, None, &rules).await?;
     let rules: Vec<Rule> = in_all.into_iter().map(|(rule, _)| rule).collect();
@@ -219,8 +227,7 @@ pub(super) async fn check_helpers(
     tenants: &[&str],
 ) -> Result<(), Error> {
     if let Some(prepared) = prepared {
-        let rules: Vec<Rule> = IN_CANARIES.into_iter().chain([control(settings)]).collect();
-        check(client, Some(prepared), &rules).await?;
+        check(client, Some(prepared), &with_control(&IN_CANARIES, settings)).await?;
     }
     let tenants: BTreeSet<&str> = tenants.iter().copied().collect();
     bounded(tenants.into_iter().map(|tenant| check(client, Some(tenant), &[RUNNING_PODS]))).await.map(drop)
@@ -229,7 +236,7 @@ pub(super) async fn check_helpers(
 /// Checks that the user has all permissions for a cleanup.
 pub(super) async fn check_cleanup(client: &Client, places: Places<'_>) -> Result<(), Error> {
     let Places { prepared, tenants } = places;
-    if prepared.is_empty() && tenants.is_empty() {
+    if places.is_everywhere() {
         return check(client, None, &CLEANUP).await;
     }
     let prepared = prepared.iter().map(|name| (name, &CLEANUP_IN_PREPARED[..]));
@@ -301,15 +308,11 @@ async fn is_allowed(
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-/// Returns the rules of a check of a live cluster, as YAML: those of a ClusterRole, and those of a Role in each namespace
-/// that gets probe pods. `has_all` is whether the check may list objects in all namespaces.
+/// Returns the rules of a check of a live cluster, as YAML: those of a ClusterRole, and those of a Role in each
+/// namespace that gets probe pods. `has_all` is whether the check may list objects in all namespaces.
 pub(super) fn rights_of_check(settings: &Settings, has_all: bool) -> [String; 2] {
-    let control = control(settings);
-    let everywhere = EVERYWHERE.into_iter().filter(|_| has_all);
-    let canaries = CANARIES.into_iter().chain([control]).filter(|_| settings.prepared_namespaces.is_empty());
-    let of_cluster: Vec<Rule> = [NODES].into_iter().chain(everywhere).chain(canaries).collect();
-    let in_tenants: Vec<Rule> = IN_TENANTS.into_iter().chain([control]).collect();
-    [of_cluster, in_tenants].map(|rules| rules.iter().map(|rule| as_yaml(rule, rule.verbs)).collect())
+    let rules = [of_cluster(settings, has_all), with_control(&IN_TENANTS, settings)];
+    rules.map(|rules| rules.iter().map(|rule| as_yaml(rule, rule.verbs)).collect())
 }
 
 fn as_yaml(rule: &Rule, verbs: &[&str]) -> String {

@@ -9,16 +9,13 @@ use kube::{Client, ResourceExt};
 use tokio::time::sleep;
 
 use super::objects::RUN;
-use super::request::{failed, persistently, say, unless_missing};
+use super::request::{ON_ITS_WAY, failed, persistently, say, unless_missing};
 use super::{cluster_policies, pods};
 use crate::backend::Error;
 
 /// Maximum time until namespaces are deleted.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// Time that a request may be in transit.
-pub(super) const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// Maximum number of concurrent requests.
 const AT_ONCE: usize = 16;

@@ -81,6 +81,11 @@ impl LeftRun {
         }
     }
 
+    /// Returns the label selector that finds everything that the run created.
+    fn selector(&self) -> String {
+        format!("{RUN}={}", self.id)
+    }
+
     /// Records when the run created or took over an object, and when it changed it last.
     fn record(&mut self, since: Duration, unchanged: Duration) {
         self.age = self.age.max(since);
@@ -138,16 +143,15 @@ pub(super) async fn remove(client: &Client, places: Places<'_>, ids: &[&str]) ->
     let mut removed = Vec::new();
     for run in &runs {
         // Only the labels of its namespaces say that there was such a run, so the policies are deleted first.
-        let selector = format!("{RUN}={}", run.id);
-        removed.extend(cluster_policies::delete_all(client, &selector).await?);
+        removed.extend(cluster_policies::delete_all(client, &run.selector()).await?);
     }
     let owners: Vec<Identity> = runs.iter().flat_map(|run| run.owners.clone()).collect();
     owners::delete(client, &owners).await?;
-    for owner in &owners {
-        let run = runs.iter().find(|run| run.owners.contains(owner));
-        let selector = format!("{RUN}={}", run.map(|run| run.id.as_str()).unwrap_or_default());
-        pods::until_gone(client, &owner.namespace, &selector).await?;
-        removed.push(format!("ConfigMap {owner}"));
+    for run in &runs {
+        for owner in &run.owners {
+            pods::until_gone(client, &owner.namespace, &run.selector()).await?;
+            removed.push(format!("ConfigMap {owner}"));
+        }
     }
     let created: Vec<String> = runs.iter().flat_map(|run| run.namespaces.clone()).collect();
     cleanup::delete_and_wait(client, &created).await?;
@@ -163,10 +167,10 @@ pub(super) async fn remove(client: &Client, places: Places<'_>, ids: &[&str]) ->
 
 /// Finds what runs have. Also returns whether owners in namespaces of tenants may exist that this user may not see.
 pub(super) async fn find(client: &Client, places: Places<'_>) -> Result<(Vec<LeftRun>, bool), Error> {
-    let prepared = places.prepared;
-    let namespaces = match prepared {
-        [] if places.is_everywhere() => cleanup::list(client, RUN).await?,
-        names => bounded(names.iter().map(|name| prepared::get(client, name))).await?,
+    let (prepared, is_everywhere) = (places.prepared, places.is_everywhere());
+    let namespaces = match is_everywhere {
+        true => cleanup::list(client, RUN).await?,
+        false => bounded(prepared.iter().map(|name| prepared::get(client, name))).await?,
     };
     let mut runs: BTreeMap<String, LeftRun> = BTreeMap::new();
     let owners = owners(client, places).await?;
@@ -187,13 +191,10 @@ pub(super) async fn find(client: &Client, places: Places<'_>) -> Result<(Vec<Lef
     for (_, policy) in cluster_policies::list_all(client, RUN).await? {
         let Some(id) = id(&policy.metadata) else { continue };
         // If namespaces are named, only runs in them count.
-        let run = match prepared {
-            [] if places.is_everywhere() => runs.entry(id.to_owned()).or_insert_with(|| LeftRun::new(id)),
-            _ => match runs.get_mut(id) {
-                Some(run) => run,
-                None => continue,
-            },
-        };
+        if !is_everywhere && !runs.contains_key(id) {
+            continue;
+        }
+        let run = runs.entry(id.to_owned()).or_insert_with(|| LeftRun::new(id));
         run.record_object(&policy.metadata);
         run.cluster_policies += 1;
         run.is_ending = false;
@@ -206,7 +207,7 @@ pub(super) async fn find(client: &Client, places: Places<'_>) -> Result<(Vec<Lef
         run.live_pods += usize::from(pod.deletion_timestamp.is_none());
     }
     // A check has no policies.
-    if places.is_everywhere() || !prepared.is_empty() {
+    if is_everywhere || !prepared.is_empty() {
         for policy in metadata::<NetworkPolicy>(client, prepared, &ListParams::default().labels(RUN)).await? {
             let Some(run) = id(&policy).and_then(|id| runs.get_mut(id)) else { continue };
             run.record_object(&policy);
@@ -217,12 +218,10 @@ pub(super) async fn find(client: &Client, places: Places<'_>) -> Result<(Vec<Lef
 
 /// Finds the owners that checks created in namespaces of tenants. `None` if this user may not list them everywhere.
 async fn owners(client: &Client, places: Places<'_>) -> Result<Option<Vec<ObjectMeta>>, Error> {
-    if places.tenants.is_empty() && !places.is_everywhere() {
-        return Ok(Some(Vec::new()));
-    }
-    let is_listed = !places.is_everywhere() || access::may_list_config_maps(client).await?;
-    if !is_listed {
-        return Ok(None);
+    match places.tenants {
+        [] if !places.is_everywhere() => return Ok(Some(Vec::new())),
+        [] if !access::may_list_config_maps(client).await? => return Ok(None),
+        _ => {}
     }
     let (key, value) = OWNER;
     let owners = ListParams::default().labels(&format!("{RUN},{key}={value}"));

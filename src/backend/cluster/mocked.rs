@@ -78,6 +78,11 @@ pub(super) fn list(items: &[Value]) -> Answer {
     (200, json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items}))
 }
 
+/// Returns the answer whether a user may do something.
+fn review(may: bool) -> Answer {
+    (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": may}}))
+}
+
 /// Returns a scenario that has these fields.
 pub(super) fn scenario(fields: &str) -> Scenario {
     let head = "apiVersion: netproof.dev/v1alpha1\nkind: Scenario\nmetadata: {name: s}";
@@ -274,7 +279,7 @@ async fn the_server_gets_addresses_for_names() {
 async fn missing_permissions_are_asked_for_by_rule() {
     let client = client(|_, path| {
         assert_eq!(path, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews");
-        (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": false}}))
+        review(false)
     });
     let message = access::check_run(&client, &settings()).await.unwrap_err().to_string();
     let rules = message.matches("- apiGroups:").count();

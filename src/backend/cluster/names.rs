@@ -38,12 +38,7 @@ impl Names {
         Self { prefix: None, prepared: BTreeMap::new() }
     }
 
-    /// Creates a mapping that uses prepared namespaces for some of the scenario's namespaces.
-    pub(super) fn prepared(prefix: String, prepared: BTreeMap<String, String>) -> Self {
-        Self { prefix: Some(prefix), prepared }
-    }
-
-    /// Creates a mapping with the same prefix that uses prepared namespaces.
+    /// Creates a mapping with the same prefix that uses prepared namespaces for some of the scenario's namespaces.
     pub(super) fn with_prepared(&self, prepared: BTreeMap<String, String>) -> Self {
         Self { prefix: self.prefix.clone(), prepared }
     }
@@ -112,7 +107,7 @@ mod tests {
     #[test]
     fn prepared_namespaces_stand_for_those_of_the_scenario() {
         let prepared = [("x".to_owned(), "team-7".to_owned())].into();
-        let names = Names::prepared("netproof-abcde".to_owned(), prepared);
+        let names = Names::new("netproof-abcde".to_owned()).with_prepared(prepared);
         assert_eq!(names.namespace("x"), "team-7");
         assert_eq!(names.namespace("nowhere"), "netproof-abcde-nowhere", "a name that nobody has");
         assert_eq!(names.of_cluster("x"), "netproof-abcde-x");

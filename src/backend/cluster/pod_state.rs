@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{ContainerState, Pod, PodStatus};
 use tokio::time::Instant;
 
 use super::advice::{self, IMAGE_REASONS, UnusableImage};
-use super::live::NEVER;
+use super::live::{NEVER, readiness_gates};
 
 /// Last known state of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,8 +131,7 @@ pub(super) fn state(pod: &Pod) -> PodState {
 }
 
 fn is_twin(pod: &Pod) -> bool {
-    let gates = pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
-    gates.map(|gate| gate.condition_type.as_str()).any(|condition| condition == NEVER)
+    readiness_gates(pod).any(|gate| gate == NEVER)
 }
 
 fn is_leaving(pod: &Pod) -> bool {

@@ -22,16 +22,13 @@ use super::live::LEVEL;
 use super::objects::{MANAGED_BY, POD_SECURITY, RUN};
 use super::pods;
 use super::purpose::Purpose;
-use super::request::{Namespaced, bounded, delete, failed, list, persistently};
+use super::request::{Namespaced, ON_ITS_WAY, bounded, delete, failed, list, persistently};
 use crate::backend::Error;
 use crate::policy::Labels;
 use crate::snapshot::Identity;
 
 /// Annotation of a prepared namespace that a run has taken over.
 const TAKEN: &str = "netproof.dev/taken";
-
-/// Time that a request may be in transit.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// Maximum number of namespaces that are given back at the same time.
 const AT_ONCE: usize = 8;

@@ -23,6 +23,9 @@ const ANSWER: Duration = Duration::from_secs(20);
 /// Maximum number of concurrent requests.
 const AT_ONCE: usize = 16;
 
+/// Time that a request of an attempt that was interrupted may still be in transit.
+pub(super) const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
 /// Pause before a retry.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -116,6 +119,18 @@ pub(super) async fn list<K: Namespaced>(
 ) -> Result<Vec<PartialObjectMeta<K>>, backend::Error> {
     let objects: Api<K> = Api::namespaced(client.clone(), namespace);
     let listed = persistently(async || objects.list_metadata(parameters).await).await;
+    let doing = format!("list objects of kind {} in {namespace}", K::kind(&()));
+    listed.map(|list| list.items).map_err(failed(doing))
+}
+
+/// Lists objects of a kind with their contents.
+pub(super) async fn list_whole<K: Namespaced>(
+    client: &Client,
+    namespace: &str,
+    parameters: &ListParams,
+) -> Result<Vec<K>, backend::Error> {
+    let objects: Api<K> = Api::namespaced(client.clone(), namespace);
+    let listed = persistently(async || objects.list(parameters).await).await;
     let doing = format!("list objects of kind {} in {namespace}", K::kind(&()));
     listed.map(|list| list.items).map_err(failed(doing))
 }

@@ -174,9 +174,10 @@ impl Shared {
 
     /// Returns the names for a namespace of netproof, for which a prepared one may stand.
     fn names_of_own(&self, name: &str, prepared: Option<String>) -> Names {
+        let names = Names::new(self.prefix.clone());
         match prepared {
-            Some(prepared) => Names::prepared(self.prefix.clone(), [(name.to_owned(), prepared)].into()),
-            None => Names::new(self.prefix.clone()),
+            Some(prepared) => names.with_prepared([(name.to_owned(), prepared)].into()),
+            None => names,
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -13,13 +12,10 @@ use crate::backend::Error;
 use crate::backend::cluster::live::Owners;
 use crate::backend::cluster::names::Names;
 use crate::backend::cluster::pods::ENDING;
-use crate::backend::cluster::request::{bounded, delete};
+use crate::backend::cluster::request::{ON_ITS_WAY, bounded, delete};
 use crate::backend::cluster::shared::Shared;
 use crate::snapshot::Identity;
 use crate::world::World;
-
-/// Time that a request may be in transit.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 impl Deployment {
     /// Returns a deployment in namespaces that exist already. Everything in them has an owner.
@@ -45,7 +41,7 @@ impl Deployment {
     pub(in crate::backend::cluster) async fn start_twins(
         &mut self,
         world: &World,
-        owners: &Owners,
+        owners: Owners,
     ) -> Result<(), Error> {
         let is_replaced = |(namespace, new): (&String, &OwnerReference)| {
             let old = self.owners.as_ref().and_then(|owners| owners.get(namespace));
@@ -56,7 +52,7 @@ impl Deployment {
             let message = "another user deleted the ConfigMap that owns them: repeat the check";
             return Err(Error::failed(format!("replace the probe pods of namespace {namespace}"), message));
         }
-        self.owners = Some(owners.clone());
+        self.owners = Some(owners);
         self.remove_lost().await?;
         let wanted: BTreeSet<Identity> = world.cluster.pods.iter().map(Identity::of_pod).collect();
         let surplus: Vec<Identity> = self.pods.keys().filter(|pod| !wanted.contains(pod)).cloned().collect();

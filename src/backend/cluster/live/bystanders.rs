@@ -5,7 +5,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
-use super::Twin;
+use super::twins::Twin;
 use crate::snapshot::{Field, selector};
 
 /// Describes the Services that would send their traffic to a twin although it is not ready.
@@ -51,12 +51,12 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::policy::Labels;
+    use crate::policy::{Labels, Pod};
     use crate::snapshot::Identity;
 
-    fn twin() -> Twin<'static> {
+    fn twin(known: &Pod) -> Twin<'_> {
         let labels = Labels::from([("app".to_owned(), "web".to_owned()), ("a".to_owned(), "b".to_owned())]);
-        Twin { pod: Identity::new("x", "web@n"), labels, node: "n", world: None }
+        Twin { pod: Identity::new("x", "web@n"), labels, node: "n", known }
     }
 
     fn object<K: DeserializeOwned>(spec: &Value) -> K {
@@ -67,7 +67,7 @@ mod tests {
     fn a_service_that_publishes_what_is_not_ready_may_not_select_a_twin() {
         let found = |publishes: bool, selector: Value| {
             let spec = json!({"publishNotReadyAddresses": publishes, "selector": selector});
-            publishing(&[object(&spec)], &[twin()])
+            publishing(&[object(&spec)], &[twin(&Pod::default())])
         };
         let refused = found(true, json!({"app": "web"}));
         assert!(
@@ -84,7 +84,7 @@ mod tests {
         let found = |limit: Value, app: &str| {
             let mut spec = limit;
             spec["selector"] = json!({"matchLabels": {"app": app}});
-            stopped_budgets(&[object(&spec)], &[twin()]).len()
+            stopped_budgets(&[object(&spec)], &[twin(&Pod::default())]).len()
         };
         assert_eq!(found(json!({"maxUnavailable": 1}), "web"), 1);
         assert_eq!(found(json!({"minAvailable": "50%"}), "web"), 1);

@@ -1,31 +1,29 @@
 //! Running pods whose networks a check uses: whether they are still what the state says.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as core;
 use kube::Client;
 use kube::api::Api;
 
+use super::helper_pod::Entry;
 use crate::backend::Error;
 use crate::backend::cluster::request::{bounded, failed, persistently};
 use crate::policy::{Labels, Pod};
 use crate::snapshot::Identity;
 use crate::world::World;
 
-/// A running pod on the cluster.
+/// A running pod on the cluster, as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RunningPod {
-    /// `metadata.uid`
-    pub(super) uid: String,
-    /// `status.podIPs`
-    pub(super) addresses: Vec<IpAddr>,
+pub(super) struct EnteredPod {
+    /// What its helper needs to know.
+    pub(super) entry: Entry,
     /// `spec.nodeName`
     pub(super) node: String,
     labels: Labels,
 }
 
-impl RunningPod {
+impl EnteredPod {
     /// Reads a pod object. Returns why the pod cannot be used if it is not the pod of the state.
     fn new(found: &core::Pod, known: &Pod) -> Result<Self, &'static str> {
         let (spec, status) = (found.spec.as_ref(), found.status.as_ref());
@@ -40,16 +38,18 @@ impl RunningPod {
         }
         let addresses = status.iter().flat_map(|status| status.pod_ips.iter().flatten());
         let running = Self {
-            uid: found.metadata.uid.clone().unwrap_or_default(),
-            addresses: addresses.filter_map(|address| address.ip.parse().ok()).collect(),
+            entry: Entry {
+                uid: found.metadata.uid.clone().unwrap_or_default(),
+                addresses: addresses.filter_map(|address| address.ip.parse().ok()).collect(),
+            },
             node: spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
             labels: found.metadata.labels.clone().unwrap_or_default(),
         };
         // The expectations are about what the state says.
-        if running.uid.is_empty() || running.addresses.is_empty() {
+        if running.entry.uid.is_empty() || running.entry.addresses.is_empty() {
             return Err("it has no address");
         }
-        if !known.addresses.is_empty() && known.addresses != running.addresses {
+        if !known.addresses.is_empty() && known.addresses != running.entry.addresses {
             return Err("its addresses have changed since the cluster was read");
         }
         if known.node.as_ref().is_some_and(|node| *node != running.node) {
@@ -66,7 +66,7 @@ impl RunningPod {
 ///
 /// # Errors
 /// If one of them does not run, or is not what the state says. The message names all such pods.
-pub(super) async fn read(client: &Client, world: &World) -> Result<BTreeMap<Identity, RunningPod>, Error> {
+pub(super) async fn read(client: &Client, world: &World) -> Result<BTreeMap<Identity, EnteredPod>, Error> {
     let asked = world.entered.iter().map(async |identity| {
         let pods: Api<core::Pod> = Api::namespaced(client.clone(), &identity.namespace);
         let found = persistently(async || pods.get_opt(&identity.name).await).await;
@@ -75,7 +75,7 @@ pub(super) async fn read(client: &Client, world: &World) -> Result<BTreeMap<Iden
     let (mut running, mut problems) = (BTreeMap::new(), Vec::new());
     for (identity, found) in bounded(asked).await? {
         let read = match (found, world.pod(&identity.namespace, &identity.name)) {
-            (Some(found), Some(known)) => RunningPod::new(&found, known),
+            (Some(found), Some(known)) => EnteredPod::new(&found, known),
             (None, _) => Err("it does not exist any more"),
             (Some(_), None) => Err("the state has no such pod"),
         };
@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    fn read(change: impl FnOnce(&mut Value)) -> Result<RunningPod, &'static str> {
+    fn read(change: impl FnOnce(&mut Value)) -> Result<EnteredPod, &'static str> {
         let mut pod = json!({
             "metadata": {"name": "web-0", "namespace": "shop", "uid": "1-2", "labels": {"app": "web"}},
             "spec": {"nodeName": "n", "containers": []},
@@ -112,12 +112,12 @@ mod tests {
             node: Some("n".to_owned()),
             ..Pod::default()
         };
-        RunningPod::new(&serde_json::from_value(pod).unwrap(), &known)
+        EnteredPod::new(&serde_json::from_value(pod).unwrap(), &known)
     }
 
     #[test]
     fn a_pod_that_is_not_what_the_state_says_is_refused() {
-        assert_eq!(read(|_| ()).unwrap().uid, "1-2");
+        assert_eq!(read(|_| ()).unwrap().entry.uid, "1-2");
         for (pointer, value, why) in [
             ("/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z"), "it is being deleted"),
             ("/status/phase", json!("Failed"), "it does not run"),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1 as core;
 use netproof_probe::wire::STARTUP_PORT;
 
-use super::objects::startup_probe;
+use super::objects::{run_on, startup_probe};
 use crate::backend::cluster::objects::Maker;
 
 /// A running pod whose network an agent enters.
@@ -13,7 +13,7 @@ use crate::backend::cluster::objects::Maker;
 pub(in crate::backend::cluster) struct Entry {
     /// `metadata.uid`
     pub(in crate::backend::cluster) uid: String,
-    /// Its addresses.
+    /// `status.podIPs`
     pub(in crate::backend::cluster) addresses: Vec<IpAddr>,
 }
 
@@ -27,9 +27,7 @@ impl Maker {
     pub(in crate::backend::cluster) fn make_helper(&self, pod: &mut core::Pod, node: &str, entry: &Entry) {
         let Some(spec) = &mut pod.spec else { return };
         spec.host_pid = Some(true);
-        spec.affinity = None;
-        spec.node_selector = None;
-        spec.node_name = Some(node.to_owned());
+        run_on(spec, node);
         spec.security_context = Some(core::PodSecurityContext {
             run_as_user: Some(0),
             run_as_group: Some(0),

@@ -9,19 +9,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 
-use super::entered::{self, RunningPod};
-use super::helper_pod::{CAPABILITIES, Entry};
-use super::preflight;
+use super::entered::{self, EnteredPod};
+use super::helper_pod::CAPABILITIES;
+use super::preflight::{self, dry_run};
 use crate::backend::cluster::access;
 use crate::backend::cluster::deployment::Deployment;
 use crate::backend::cluster::objects::POD_SECURITY;
 use crate::backend::cluster::purpose::HELPERS;
-use crate::backend::cluster::request::{persistently, say};
 use crate::backend::cluster::shared::Shared;
 use crate::backend::{Agent, Error, LostPod, ask_all};
-use crate::policy::{IpFamily, Labels, Namespace, Node, Pod};
+use crate::policy::{Labels, Namespace, Node, Pod};
 use crate::snapshot::Identity;
 use crate::world::{Deployed, EndpointName, World};
 
@@ -38,9 +37,15 @@ pub(super) struct Helpers {
 
 /// A running pod with its helper.
 struct Helped {
-    running: RunningPod,
+    running: EnteredPod,
     /// Name of the helper in the state of the deployment.
     helper: Identity,
+}
+
+impl Helped {
+    fn addresses(&self) -> &[IpAddr] {
+        &self.running.entry.addresses
+    }
 }
 
 impl Helpers {
@@ -57,16 +62,14 @@ impl Helpers {
             return Ok(());
         }
         let running = entered::read(&self.shared.client, world).await?;
-        let named = |(index, (pod, running)): (usize, (Identity, RunningPod))| {
+        let named = |(index, (pod, running)): (usize, (Identity, EnteredPod))| {
             let helper = Identity::new(HELPERS, &format!("helper-{}", index + 1));
             (pod, Helped { running, helper })
         };
         self.pods = running.into_iter().enumerate().map(named).collect();
-        let entry = |Helped { running, helper }: &Helped| {
-            let RunningPod { uid, addresses, .. } = running.clone();
-            (helper.clone(), Entry { uid, addresses })
-        };
-        let entries = self.pods.values().map(entry).collect();
+        let helped = self.pods.values();
+        let entries =
+            helped.map(|Helped { running, helper }| (helper.clone(), running.entry.clone())).collect();
         self.deployment.start_helpers(&state(self.pods.values()), entries).await
     }
 
@@ -82,24 +85,20 @@ impl Helpers {
 
     /// Adds what is known of the running pods.
     pub(super) fn add_to(&self, deployed: &mut Deployed) {
-        let addresses = self
-            .pods
-            .iter()
-            .map(|(pod, Helped { running, .. })| (EndpointName::of_identity(pod), running.addresses.clone()));
-        deployed.addresses.extend(addresses);
+        let pods = self.pods.iter();
+        let known = pods.map(|(pod, helped)| (EndpointName::of_identity(pod), helped.addresses().to_vec()));
+        deployed.addresses.extend(known);
     }
 
-    /// Returns whether the kubelet has reached the agent at the address of a running pod. Before that, its helper has not
-    /// started. The kubelet uses the pod's first address. `None` for other pods.
-    pub(super) fn is_reached(&self, pod: &Identity, family: IpFamily) -> Option<bool> {
-        let first = self.pods.get(pod)?.running.addresses.first();
-        Some(first.is_some_and(|first| IpFamily::of(*first) == family))
+    /// Returns the addresses of a running pod. `None` for other pods.
+    pub(super) fn addresses(&self, pod: &Identity) -> Option<&[IpAddr]> {
+        self.pods.get(pod).map(Helped::addresses)
     }
 
     /// Returns the running pods that have ended or started again, and those whose helpers do not run.
     pub(super) fn lost(&self) -> Vec<LostPod> {
         let lost = self.pods.iter().filter_map(|(pod, Helped { helper, .. })| {
-            let (real, addresses): (Identity, Vec<IpAddr>) = self.deployment.running_pod(helper)?;
+            let (real, addresses) = self.deployment.running_pod(helper)?;
             let why = self.shared.watch.loss(&real, &addresses)?;
             Some(LostPod { name: format!("{real} in the network of {pod}"), why, was_starting: false })
         });
@@ -135,12 +134,16 @@ impl Helpers {
     }
 }
 
+/// Returns the labels of the helpers' namespace.
+fn labels() -> Labels {
+    let (key, _) = POD_SECURITY;
+    Labels::from([(key.to_owned(), LEVEL.to_owned())])
+}
+
 /// Returns a state of which only the helpers exist.
 fn state<'a>(pods: impl Iterator<Item = &'a Helped>) -> World {
     let mut world = World::default();
-    let (key, _) = POD_SECURITY;
-    let level = Labels::from([(key.to_owned(), LEVEL.to_owned())]);
-    world.cluster.namespaces = vec![Namespace::new(HELPERS, level)];
+    world.cluster.namespaces = vec![Namespace::new(HELPERS, labels())];
     for Helped { running, helper } in pods {
         if !world.cluster.nodes.iter().any(|node| node.name == running.node) {
             let (addresses, external_addresses) = (Vec::new(), Vec::new());
@@ -161,9 +164,6 @@ fn state<'a>(pods: impl Iterator<Item = &'a Helped>) -> World {
 /// # Errors
 /// If something is in the way.
 pub(super) async fn check(shared: &Shared, world: &World) -> Result<Vec<String>, Error> {
-    if world.entered.is_empty() {
-        return Ok(Vec::new());
-    }
     let settings = &shared.maker.settings;
     let prepared = shared.prepared.as_ref().map(|prepared| {
         prepared.helpers().ok_or_else(|| {
@@ -178,7 +178,7 @@ pub(super) async fn check(shared: &Shared, world: &World) -> Result<Vec<String>,
     let tenants: Vec<&str> = world.entered.iter().map(|pod| pod.namespace.as_str()).collect();
     access::check_helpers(&shared.client, settings, prepared.as_deref(), &tenants).await?;
     let running = entered::read(&shared.client, world).await?;
-    for (pod, RunningPod { node, .. }) in &running {
+    for (pod, EnteredPod { node, .. }) in &running {
         if let Some(why) = preflight::obstacle(shared, node) {
             let message = format!("pod {pod}: node {node} {why}: leave out the pods of this node");
             return Err(Error::Unavailable(message));
@@ -199,38 +199,28 @@ async fn try_out(
     shared: &Shared,
     namespace: &str,
     is_prepared: bool,
-    sample: Option<&RunningPod>,
+    sample: Option<&EnteredPod>,
 ) -> Result<(), Error> {
     let Shared { client, maker, .. } = shared;
-    let dry = PostParams { dry_run: true, ..PostParams::default() };
     let refusal = if is_prepared {
-        let Some(RunningPod { uid, addresses, node, .. }) = sample else { return Ok(()) };
+        let Some(EnteredPod { entry, node, .. }) = sample else { return Ok(()) };
         let image = maker.source.image(node)?;
         let pod = Pod { namespace: HELPERS.to_owned(), name: "helper".to_owned(), ..Pod::default() };
         let real = Identity::new(namespace, &format!("netproof-{}-helper", maker.run));
         let mut object = maker.pod(&pod, &real, node, image)?;
-        let entry = Entry { uid: uid.clone(), addresses: addresses.clone() };
-        maker.make_helper(&mut object, node, &entry);
+        maker.make_helper(&mut object, node, entry);
         let pods: Api<core::Pod> = Api::namespaced(client.clone(), namespace);
-        persistently(async || pods.create(&dry, &object).await).await.err()
+        dry_run(&pods, &object).await.err()
     } else {
-        let (key, _) = POD_SECURITY;
-        let labels = maker.namespace_labels(&Labels::from([(key.to_owned(), LEVEL.to_owned())]));
-        let object = maker.namespace(namespace, labels);
+        let object = maker.namespace(namespace, maker.namespace_labels(&labels()));
         let namespaces: Api<core::Namespace> = Api::all(client.clone());
-        persistently(async || namespaces.create(&dry, &object).await).await.err()
+        dry_run(&namespaces, &object).await.err()
     };
-    let refusal = refusal.map(|error| say(&error));
-    // A webhook with side effects cannot be asked. If it refuses the object, the creation fails.
-    match refusal.filter(|refusal| !refusal.contains("does not support dry run")) {
-        None => Ok(()),
-        Some(refusal) => {
-            let (key, _) = POD_SECURITY;
-            Err(Error::Unavailable(format!(
-                "the cluster refuses the pods that enter the networks of running pods: {refusal}: they need a namespace with \
-                 {key}={LEVEL}, user 0, hostPID and the capabilities {}",
-                CAPABILITIES.join(", ")
-            )))
-        }
-    }
+    let Some(refusal) = refusal else { return Ok(()) };
+    let (key, _) = POD_SECURITY;
+    Err(Error::Unavailable(format!(
+        "the cluster refuses the pods that enter the networks of running pods: {refusal}: they need a namespace with \
+         {key}={LEVEL}, user 0, hostPID and the capabilities {}",
+        CAPABILITIES.join(", ")
+    )))
 }

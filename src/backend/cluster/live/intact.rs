@@ -8,7 +8,7 @@ use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
-use super::objects::NEVER;
+use super::objects::{NEVER, readiness_gates};
 use crate::backend::Error;
 use crate::backend::cluster::cluster_policies;
 use crate::backend::cluster::deployment::intact::added_containers;
@@ -112,16 +112,19 @@ fn spec(object: &DynamicObject) -> Value {
     object.data.get("spec").cloned().unwrap_or_default()
 }
 
-/// Describes what makes a pod something else than the twin that was sent. `None` if it is one.
-pub(super) fn altered(pod: &core::Pod, owner: &str) -> Option<String> {
+/// Describes what makes a pod something else than the twin that was sent, with what to do. `None` if it is one.
+pub(super) fn objection(pod: &core::Pod, owner: &str) -> Option<String> {
+    let advice = "exempt pods with the label app.kubernetes.io/managed-by=netproof from what did it";
+    altered(pod, owner).map(|altered| format!("{altered}: {advice}"))
+}
+
+fn altered(pod: &core::Pod, owner: &str) -> Option<String> {
     let what = format!("pod {}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
-    let gates = pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
-    let gates: Vec<&str> = gates.map(|gate| gate.condition_type.as_str()).collect();
     // A load balancer's gate makes its controller send traffic to the pod before it is ready.
-    if let Some(other) = gates.iter().find(|gate| **gate != NEVER) {
+    if let Some(other) = readiness_gates(pod).find(|gate| *gate != NEVER) {
         return Some(format!("{what} was given the readiness gate {other}"));
     }
-    if !gates.contains(&NEVER) {
+    if readiness_gates(pod).next().is_none() {
         return Some(format!("{what} has lost its readiness gate, so it may get traffic"));
     }
     let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());

@@ -60,34 +60,10 @@ pub(super) fn refusals(needs: &Needs, ranges: &[LimitRange]) -> Vec<String> {
 
 fn of_item(needs: &Needs, item: &LimitRangeItem) -> Vec<String> {
     let kind = &item.type_;
-    let mut found = Vec::new();
-    for (name, least) in parsed(&item.min) {
-        let asked =
-            [("request", "--pod-requests", &needs.requests), ("limit", "--pod-limits", &needs.limits)];
-        for (what, option, own) in asked {
-            let own = own.get(name);
-            // A pod without a limit may use any amount, so only its request must reach the minimum.
-            if own.is_some_and(|own| *own < least) || (own.is_none() && what == "request") {
-                found.push(format!(
-                    "the least {name} of a {kind} is {least}, and the {what} of a probe pod is {}: add {option} {name}={least}",
-                    say(own)
-                ));
-            }
-        }
-    }
-    for (name, most) in parsed(&item.max) {
-        let asked =
-            [("request", "--pod-requests", &needs.requests), ("limit", "--pod-limits", &needs.limits)];
-        for (what, option, own) in asked {
-            let own = own.get(name);
-            if own.is_some_and(|own| *own > most) || (own.is_none() && what == "limit") {
-                found.push(format!(
-                    "the most {name} of a {kind} is {most}, and the {what} of a probe pod is {}: add {option} {name}={most}",
-                    say(own)
-                ));
-            }
-        }
-    }
+    // A pod without a limit may use any amount, so only its request must reach the minimum, and no pod without a limit keeps
+    // a maximum.
+    let mut found = beyond(needs, kind, ("least", &item.min), "request", |own, least| own < least);
+    found.extend(beyond(needs, kind, ("most", &item.max), "limit", |own, most| own > most));
     for (name, most) in parsed(&item.max_limit_request_ratio) {
         let (request, limit) = (needs.requests.get(name), needs.limits.get(name));
         let ratio = request.zip(limit).and_then(|(request, limit)| limit.ratio(*request));
@@ -98,6 +74,30 @@ fn of_item(needs: &Needs, item: &LimitRangeItem) -> Vec<String> {
                 say(request),
                 say(limit)
             ));
+        }
+    }
+    found
+}
+
+/// Describes the requests and limits that are beyond the bounds of a LimitRange. `required` is what must be set for a bound.
+fn beyond(
+    needs: &Needs,
+    kind: &str,
+    (extreme, bounds): (&str, &Amounts),
+    required: &str,
+    is_beyond: impl Fn(Amount, Amount) -> bool,
+) -> Vec<String> {
+    let asked = [("request", "--pod-requests", &needs.requests), ("limit", "--pod-limits", &needs.limits)];
+    let mut found = Vec::new();
+    for (name, bound) in parsed(bounds) {
+        for (what, option, own) in asked {
+            let own = own.get(name);
+            if own.map_or(what == required, |own| is_beyond(*own, bound)) {
+                found.push(format!(
+                    "the {extreme} {name} of a {kind} is {bound}, and the {what} of a probe pod is {}: add {option} {name}={bound}",
+                    say(own)
+                ));
+            }
         }
     }
     found

@@ -103,16 +103,21 @@ impl Maker {
         }
         let Some(spec) = &mut pod.spec else { return };
         spec.readiness_gates = Some(vec![core::PodReadinessGate { condition_type: NEVER.to_owned() }]);
-        // The scheduler would keep a twin away from pods that want no pod with their labels beside them.
-        spec.affinity = None;
-        spec.node_selector = None;
-        spec.node_name = Some(node.to_owned());
+        run_on(spec, node);
         for container in &mut spec.containers {
             container.args.get_or_insert_default().extend(["--open".to_owned(), STARTUP_PORT.to_string()]);
             container.startup_probe = Some(startup_probe(None));
             name_ports_once(container.ports.iter_mut().flatten());
         }
     }
+}
+
+/// Lets a pod run on a node without being scheduled. The scheduler would keep a twin away from pods that want no pod with
+/// their labels beside them.
+pub(super) fn run_on(spec: &mut core::PodSpec, node: &str) {
+    spec.affinity = None;
+    spec.node_selector = None;
+    spec.node_name = Some(node.to_owned());
 }
 
 /// Returns the probe by which the kubelet reaches this address, or the pod's own.
@@ -134,6 +139,12 @@ fn name_ports_once<'a>(ports: impl Iterator<Item = &'a mut core::ContainerPort>)
             port.name = None;
         }
     }
+}
+
+/// Returns the readiness gates of a pod.
+pub(in crate::backend::cluster) fn readiness_gates(pod: &core::Pod) -> impl Iterator<Item = &str> {
+    let gates = pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
+    gates.map(|gate| gate.condition_type.as_str())
 }
 
 /// Returns the reference to an owner for the objects that it owns.

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, PostParams};
 
 use super::objects::reference;
 use crate::backend::Error;
 use crate::backend::cluster::objects::{Maker, RUN};
-use crate::backend::cluster::request::{bounded, failed, is_there_already, persistently, unless_missing};
+use crate::backend::cluster::request::{self, bounded, failed, is_there_already, persistently};
 use crate::snapshot::Identity;
 
 /// The owners by their namespaces, as references to them.
@@ -47,13 +47,8 @@ pub(super) async fn create<'a>(
 
 /// Deletes owners. Kubernetes then deletes everything that they own.
 pub(in crate::backend::cluster) async fn delete(client: &Client, owners: &[Identity]) -> Result<(), Error> {
-    let deleted = owners.iter().map(async |owner| {
-        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &owner.namespace);
-        let deleted =
-            persistently(async || maps.delete(&owner.name, &DeleteParams::background()).await).await;
-        unless_missing(deleted).map_err(failed(format!("delete ConfigMap {owner}")))
-    });
     // An error in one namespace must not stop the others.
-    let results: Vec<Result<(), Error>> = bounded(deleted.map(async |deletion| Ok(deletion.await))).await?;
+    let deleted = owners.iter().map(async |owner| Ok(request::delete::<ConfigMap>(client, owner).await));
+    let results: Vec<Result<(), Error>> = bounded(deleted).await?;
     results.into_iter().collect()
 }

@@ -1,18 +1,21 @@
 //! The checks before anything is created: nodes, rights, room, and objects that a twin would disturb.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::{self as core, LimitRange, Namespace, ResourceQuota, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::Client;
 use kube::api::{Api, ListParams, PostParams};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::limits::{self, Needs};
 use super::quota::{self, Demand};
-use super::{Twin, bystanders, intact};
+use super::twins::Twin;
+use super::{bystanders, intact};
 use crate::backend::Error;
-use crate::backend::cluster::request::{Namespaced, bounded, failed, persistently, say};
+use crate::backend::cluster::request::{bounded, failed, list_whole, persistently, say};
 use crate::backend::cluster::settings::Settings;
 use crate::backend::cluster::shared::Shared;
 use crate::backend::cluster::{access, advice};
@@ -102,10 +105,11 @@ async fn in_namespace(shared: &Shared, namespace: &str, twins: &[Twin<'_>]) -> R
         let problem = format!("namespace {namespace} {why}: leave it out");
         return Ok(Found { problems: vec![problem], warnings: Vec::new() });
     }
-    let services = list::<Service>(client, namespace).await?;
-    let ranges = list::<LimitRange>(client, namespace).await?;
-    let quotas = list::<ResourceQuota>(client, namespace).await?;
-    let budgets = list::<PodDisruptionBudget>(client, namespace).await?;
+    let all = ListParams::default();
+    let services = list_whole::<Service>(client, namespace, &all).await?;
+    let ranges = list_whole::<LimitRange>(client, namespace, &all).await?;
+    let quotas = list_whole::<ResourceQuota>(client, namespace, &all).await?;
+    let budgets = list_whole::<PodDisruptionBudget>(client, namespace, &all).await?;
     let Settings { resources, site, .. } = &maker.settings;
     let architectures: BTreeSet<&str> =
         twins.iter().filter_map(|twin| maker.source.architecture(twin.node)).collect();
@@ -122,42 +126,41 @@ async fn in_namespace(shared: &Shared, namespace: &str, twins: &[Twin<'_>]) -> R
     Ok(Found { problems, warnings: bystanders::stopped_budgets(&budgets, twins) })
 }
 
-/// Lists the objects of a kind in a namespace.
-pub(super) async fn list<K: Namespaced>(client: &Client, namespace: &str) -> Result<Vec<K>, Error> {
-    let objects: Api<K> = Api::namespaced(client.clone(), namespace);
-    let listed = persistently(async || objects.list(&ListParams::default()).await).await;
-    let doing = || format!("list objects of kind {} in {namespace}", K::kind(&()));
-    listed.map(|list| list.items).map_err(|error| failed(doing())(error))
-}
-
 /// Lets the API server say whether it would accept a twin, and what its webhooks would make of it. Returns the problem, if
 /// there is one.
 async fn try_out(shared: &Shared, twin: &Twin<'_>) -> Result<Option<String>, Error> {
     let Shared { client, maker, .. } = shared;
-    let Some(pod) = twin.world else { return Ok(None) };
-    let real = Identity::new(&pod.namespace, &maker.twin_name(&pod.name));
+    let real = Identity::new(&twin.pod.namespace, &maker.twin_name(&twin.pod.name));
     let image = maker.source.image(twin.node)?;
-    let mut object = maker.pod(pod, &real, twin.node, image)?;
+    let mut object = maker.pod(twin.known, &real, twin.node, image)?;
     maker.make_twin(&mut object, twin.node, &sample_owner(&maker.owner_name()));
-    let pods: Api<core::Pod> = Api::namespaced(client.clone(), &pod.namespace);
-    let dry = PostParams { dry_run: true, ..PostParams::default() };
-    let problem = match persistently(async || pods.create(&dry, &object).await).await {
-        Ok(accepted) => intact::altered(&accepted, &maker.owner_name()).map(|altered| {
-            format!(
-                "{altered}: exempt pods with the label app.kubernetes.io/managed-by=netproof from what did it"
-            )
-        }),
-        Err(error) => {
-            let refusal = say(&error);
-            // A webhook with side effects cannot be asked. If it refuses the pod, the creation fails.
-            let is_unknown = refusal.contains("does not support dry run");
-            // Another image may be accepted.
-            let is_image = advice::is_about_images(&refusal);
-            let why = || advice::explain_refusal(&refusal, image, maker.source.image_choice());
-            (!is_unknown && !is_image).then(|| format!("the cluster refuses {}: {}", twin.pod, why()))
+    let pods: Api<core::Pod> = Api::namespaced(client.clone(), &twin.pod.namespace);
+    let problem = match dry_run(&pods, &object).await {
+        Ok(accepted) => accepted.and_then(|pod| intact::objection(&pod, &maker.owner_name())),
+        // Another image may be accepted.
+        Err(refusal) if advice::is_about_images(&refusal) => None,
+        Err(refusal) => {
+            let why = advice::explain_refusal(&refusal, image, maker.source.image_choice());
+            Some(format!("the cluster refuses {}: {why}", twin.pod))
         }
     };
     Ok(problem)
+}
+
+/// Lets the API server say whether it would accept an object. Returns the object that it would create, or `None` if it
+/// cannot say. An error is its refusal.
+pub(super) async fn dry_run<K>(objects: &Api<K>, object: &K) -> Result<Option<K>, String>
+where
+    K: Clone + Debug + Serialize + DeserializeOwned,
+{
+    let parameters = PostParams { dry_run: true, ..PostParams::default() };
+    let answer = persistently(async || objects.create(&parameters, object).await).await;
+    match answer.map_err(|error| say(&error)) {
+        Ok(accepted) => Ok(Some(accepted)),
+        // A webhook with side effects cannot be asked. If it refuses the object, the creation fails.
+        Err(refusal) if refusal.contains("does not support dry run") => Ok(None),
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// Returns a reference to an owner that does not exist yet.

@@ -11,7 +11,9 @@ use super::super::base_images;
 use super::super::cluster_policies::Support;
 use super::super::prepared::Prepared;
 use super::super::survey::{NodeImage, SurveyedNode, survey};
-use super::{access, client, client_with_bodies, created, deployment_with, list, scenario, settings, status};
+use super::{
+    access, client, client_with_bodies, created, deployment_with, list, review, scenario, settings, status,
+};
 use crate::backend::cluster::settings::Settings;
 
 /// Two namespaces have pods, and one has none.
@@ -131,7 +133,7 @@ async fn only_a_run_without_an_image_needs_config_maps() {
             let client = client_with_bodies(|_, path, body| {
                 assert_eq!(path, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews");
                 let allowed = body["spec"]["resourceAttributes"]["resource"] != "configmaps";
-                (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": allowed}}))
+                review(allowed)
             });
             let checked = access::check_run(&client, &settings).await.map_err(|error| error.to_string());
             match is_needed {

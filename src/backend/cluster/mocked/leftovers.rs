@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::leftovers::{LeftRun, find, remove};
 use super::super::places::Places;
-use super::{client, list, status};
+use super::{client, list, review, status};
 
 /// Returns the metadata of an object that a run created this many seconds ago, and changed this many seconds ago.
 fn metadata(name: &str, run: &str, created: u64, changed: u64) -> Value {
@@ -52,9 +52,7 @@ async fn runs_are_told_apart_by_pods_and_by_their_last_change() {
             object("netproof-check", "check", 700, 700),
             object("netproof-busy", "busy", 2_000, 2_000),
         ]),
-        (&Method::POST, path) if path.ends_with("/selfsubjectaccessreviews") => {
-            (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": true}}))
-        }
+        (&Method::POST, path) if path.ends_with("/selfsubjectaccessreviews") => review(true),
         (&Method::GET, "/apis/networking.k8s.io/v1/networkpolicies") => {
             list(&[object("sentinel", "busy", 3_000, 30), object("deny", "prepared", 500, 400)])
         }
@@ -121,7 +119,7 @@ async fn checks_are_found_in_the_namespaces_of_tenants() {
 #[tokio::test]
 async fn what_cannot_be_seen_of_checks_is_told() {
     let client = client(|method: &Method, path| match (method, path) {
-        (&Method::POST, _) => (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": false}})),
+        (&Method::POST, _) => review(false),
         (&Method::GET, "/api/v1/configmaps") => status(403, "forbidden"),
         _ => list(&[]),
     });
@@ -150,7 +148,7 @@ async fn what_is_removed_is_listed_again() {
             &Method::GET,
             "/api/v1/pods" | "/api/v1/configmaps" | "/apis/networking.k8s.io/v1/networkpolicies",
         ) => list(&[]),
-        (&Method::POST, _) => (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": true}})),
+        (&Method::POST, _) => review(true),
         _ => status(404, "not found"),
     });
     let mut removed = remove(&client, Places::default(), &["old"]).await.unwrap();

@@ -10,7 +10,8 @@ use super::super::agent_source::AgentSource;
 use super::super::cluster_policies::Support;
 use super::super::live::Live;
 use super::super::prepared::Prepared;
-use super::{access, client_with_bodies, list, settings, shared_with, status};
+use super::super::settings::Settings;
+use super::{Answer, access, client_with_bodies, list, review, settings, shared_with, status};
 use crate::backend::{Backend, Error};
 use crate::policy::{Labels, Pod};
 use crate::snapshot::Identity;
@@ -36,19 +37,21 @@ fn world(namespaces: &[&str]) -> World {
 /// The paths of the requests that were sent to create something.
 type Created = Arc<Mutex<Vec<String>>>;
 
-/// Returns a client of a cluster where a user may do everything, without objects. Dry runs of pods get an answer made of the
-/// pod.
-fn open_cluster(answer: impl Fn(&Value) -> (u16, Value) + Send + 'static) -> (Client, Created) {
+/// Returns a client of a cluster where a user may do everything, which has this one pod or none. What is sent to be created
+/// gets an answer made of it.
+fn open_cluster(pod: Option<Value>, answer: impl Fn(&Value) -> Answer + Send + 'static) -> (Client, Created) {
     let created = Created::default();
     let log = Arc::clone(&created);
     let client = client_with_bodies(move |method, path, body| match (method, path) {
-        (&Method::POST, path) if path.ends_with("/selfsubjectaccessreviews") => {
-            (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": true}}))
-        }
+        (&Method::POST, path) if path.ends_with("/selfsubjectaccessreviews") => review(true),
         (&Method::POST, path) => {
             log.lock().unwrap().push(path.to_owned());
             answer(body)
         }
+        (&Method::GET, "/api/v1/namespaces/shop/pods/web-0") => match &pod {
+            Some(pod) => (200, pod.clone()),
+            None => status(404, "not found"),
+        },
         (&Method::GET, path) if path.starts_with("/api/v1/namespaces/") && path.matches('/').count() == 4 => {
             (200, json!({"metadata": {"name": "shop"}}))
         }
@@ -58,17 +61,25 @@ fn open_cluster(answer: impl Fn(&Value) -> (u16, Value) + Send + 'static) -> (Cl
     (client, created)
 }
 
-fn live(client: Client) -> Live {
+/// Returns a check that may use only these namespaces, and has these prepared ones. Without any, it may use all, and creates
+/// its own.
+fn live_in(client: Client, scope: &[&str], prepared: &[&str]) -> Live {
+    let [scope, prepared] =
+        [scope, prepared].map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    let settings = Settings { prepared_namespaces: prepared.clone(), ..settings() };
     let source = AgentSource::fake(&[("n", "amd64")]);
-    Live::of(shared_with(client, settings(), source, Support::new(), Vec::new()))
+    let mut shared = shared_with(client, settings, source, Support::new(), Vec::new());
+    shared.prepared = (!prepared.is_empty()).then(|| Prepared::new(&prepared, true));
+    Live::of(shared, scope)
+}
+
+fn live(client: Client) -> Live {
+    live_in(client, &[], &[])
 }
 
 /// Returns the error of a check, and what it created.
-async fn refusal(
-    answer: impl Fn(&Value) -> (u16, Value) + Send + 'static,
-    world: &World,
-) -> (String, Vec<String>) {
-    let (client, created) = open_cluster(answer);
+async fn refusal(answer: impl Fn(&Value) -> Answer + Send + 'static, world: &World) -> (String, Vec<String>) {
+    let (client, created) = open_cluster(None, answer);
     let error = live(client).deploy(world).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)), "{error}");
     let created = created.lock().unwrap().clone();
@@ -117,41 +128,22 @@ async fn a_refusal_of_the_cluster_is_told_before_anything_is_created() {
 /// A webhook with side effects answers no dry runs. If it refuses the pod, the creation tells it.
 #[tokio::test]
 async fn a_webhook_that_cannot_be_asked_stops_no_check() {
-    let (client, _) = open_cluster(|_| status(400, "admission webhook \"x\" does not support dry run"));
+    let (client, _) = open_cluster(None, |_| status(400, "admission webhook \"x\" does not support dry run"));
     let mut live = live(client);
     live.preflight(&world(&["shop"])).await.unwrap();
 }
 
 /// Returns the error of a check that uses the network of pod `shop/web-0`, and what it created, dry runs included.
 async fn refusal_of_entry(pod: Option<Value>, namespace: u16, prepared: &[&str]) -> (String, Vec<String>) {
-    let created = Created::default();
-    let log = Arc::clone(&created);
-    let client = client_with_bodies(move |method, path, body| match (method, path) {
-        (&Method::POST, path) if path.ends_with("/selfsubjectaccessreviews") => {
-            (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": true}}))
-        }
-        (&Method::POST, path) => {
-            log.lock().unwrap().push(path.to_owned());
-            if namespace == 201 { (201, body.clone()) } else { status(namespace, "privileged is forbidden") }
-        }
-        (&Method::GET, "/api/v1/namespaces/shop/pods/web-0") => match &pod {
-            Some(pod) => (200, pod.clone()),
-            None => status(404, "not found"),
-        },
-        (&Method::GET, _) => list(&[]),
-        _ => status(404, "not found"),
+    let (client, created) = open_cluster(pod, move |body| match namespace {
+        201 => (201, body.clone()),
+        code => status(code, "privileged is forbidden"),
     });
-    let source = AgentSource::fake(&[("n", "amd64")]);
-    let mut shared = shared_with(client, settings(), source, Support::new(), Vec::new());
-    if !prepared.is_empty() {
-        let names: Vec<String> = prepared.iter().map(|name| (*name).to_owned()).collect();
-        shared.prepared = Some(Prepared::new(&names, true));
-    }
     let mut world = world(&["shop"]);
     world.twins.clear();
     world.cluster.pods[0].name = "web-0".to_owned();
     world.entered.insert(Identity::new("shop", "web-0"));
-    let error = Live::of(shared).preflight(&world).await.err().map(|error| error.to_string());
+    let error = live_in(client, &[], prepared).preflight(&world).await.err().map(|error| error.to_string());
     let created = created.lock().unwrap().clone();
     (error.unwrap_or_default(), created)
 }
@@ -186,7 +178,7 @@ async fn networks_of_running_pods_are_refused_before_anything_is_created() {
 
 #[tokio::test]
 async fn a_check_changes_nothing_and_has_no_sentinels() {
-    let (client, created) = open_cluster(|_| status(500, "no"));
+    let (client, created) = open_cluster(None, |_| status(500, "no"));
     let (mut live, world) = (live(client), world(&["shop"]));
     let delete = Action::DeletePolicy(Identity::new("shop", "deny"));
     let message = live.apply(&[delete], &world).await.unwrap_err().to_string();
@@ -195,6 +187,38 @@ async fn a_check_changes_nothing_and_has_no_sentinels() {
     assert!(live.sentinels().pods.is_empty());
     live.finish().await.unwrap();
     assert_eq!(*created.lock().unwrap(), [""; 0]);
+}
+
+/// Regression: with `--prepared-namespaces` alone, the command did not look for twins, and with `--visible-namespaces` alone,
+/// not for canaries.
+#[tokio::test]
+async fn the_printed_command_looks_wherever_the_check_created_something() {
+    for (scope, prepared, told) in [
+        (&[][..], &[][..], "netproof cleanup --run r"),
+        (
+            &[],
+            &["canaries"],
+            "netproof cleanup --run r --prepared-namespaces canaries --tenant-namespaces bank,shop",
+        ),
+        (
+            &["bank", "shop"],
+            &["canaries"],
+            "netproof cleanup --run r --prepared-namespaces canaries --tenant-namespaces bank,shop",
+        ),
+        (
+            &["bank", "shop"],
+            &[],
+            "netproof cleanup --run r --tenant-namespaces bank,shop && netproof cleanup --run r",
+        ),
+    ] {
+        let (client, _) = open_cluster(None, |body| match body["kind"].as_str() {
+            Some("Pod") => (201, body.clone()),
+            _ => status(403, "no"),
+        });
+        let mut live = live_in(client, scope, prepared);
+        live.deploy(&world(&["bank", "shop"])).await.unwrap_err();
+        assert_eq!(live.cleanup_command(), told);
+    }
 }
 
 #[tokio::test]
@@ -206,7 +230,7 @@ async fn missing_rights_are_printed_once_for_all_namespaces_that_lack_them() {
             Some("shop" | "bank") => asked["verb"] != "create",
             Some(_) => true,
         };
-        (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": may}}))
+        review(may)
     });
     let namespaces = ["bank", "free", "shop"];
     let message = access::check_tenants(&client, &settings(), &namespaces).await.unwrap_err().to_string();

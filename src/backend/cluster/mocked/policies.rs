@@ -8,7 +8,7 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use super::super::cluster_policies::{self, Support};
-use super::{client_with_bodies, deployment, list, scenario, status};
+use super::{client_with_bodies, deployment, list, review, scenario, status};
 use crate::policy::{ClusterPolicyKind, Pod};
 use crate::scenario::standard_world;
 use crate::world::{Absence, Capability, Deployed, EndpointName, World};
@@ -210,7 +210,7 @@ async fn kinds_that_are_missing_are_told() {
         "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" => {
             let asked = &body["spec"]["resourceAttributes"];
             let allowed = asked["resource"] == "adminnetworkpolicies" || asked["verb"] == "list";
-            (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": allowed}}))
+            review(allowed)
         }
         _ => status(404, "not found"),
     });

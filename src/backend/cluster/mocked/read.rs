@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::read::{LiveSnapshot, Scope, read};
 use super::survey::{groups, resources};
-use super::{Answer, client, client_with_queries, list, status};
+use super::{Answer, client, client_with_queries, list, review, status};
 use crate::backend::Error;
 use crate::snapshot::{NotEnforced, SnapshotInfo, Unseen};
 
@@ -107,7 +107,7 @@ fn narrow() -> kube::Client {
         | "/apis/policy.networking.k8s.io/v1alpha1/baselineadminnetworkpolicies" => status(404, "not found"),
         "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" => {
             assert_eq!(method, http::Method::POST);
-            (201, json!({"metadata": {}, "spec": {}, "status": {"allowed": false}}))
+            review(false)
         }
         "/api/v1/namespaces/x" => (
             200,

@@ -64,7 +64,7 @@ async fn cilium_config(client: &Client, found: &mut Enforcement) {
             Err(error) => {
                 // That it is not in one namespace is known. Whether it is in the other one may not be.
                 if missing.is_empty() || status_code(&error) != Some(404) {
-                    missing = super::reason(&error);
+                    missing = list::reason(&error);
                 }
             }
         }
@@ -94,7 +94,7 @@ async fn cilium_node_configs(client: &Client, group: &APIGroup, found: &mut Enfo
                 return;
             }
             Err(error) if status_code(&error) == Some(404) => {}
-            Err(error) => failure = Some(super::reason(&error)),
+            Err(error) => failure = Some(list::reason(&error)),
         }
     }
     if let Some(why) = failure {

@@ -1,12 +1,11 @@
 //! Lists objects page by page, as they are.
 
-use kube::api::ApiResource;
-use kube::api::{DynamicObject, GetParams, ListParams};
+use kube::api::{ApiResource, DynamicObject, GetParams, ListParams};
 use kube::core::Request;
 use kube::{Client, Error, Resource};
 use serde_json::Value;
 
-use super::super::request::{persistently, status_code};
+use super::super::request::{persistently, say, status_code};
 use crate::snapshot::saved;
 
 /// Number of objects on a page, as many as `kubectl` requests.
@@ -14,6 +13,9 @@ const PAGE: u32 = 500;
 
 /// How often a list that expired before its last page is begun again.
 const RESTARTS: usize = 3;
+
+/// Why objects could not be listed that the user may not list. The server's answer is longer and says no more.
+pub(super) const DENIED: &str = "this user may not list them";
 
 /// How much of each object is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,16 @@ pub(super) enum Content {
     Whole,
     /// Only the metadata.
     Names,
+}
+
+/// Returns whether the user may not list objects.
+pub(super) fn is_denied(error: &Error) -> bool {
+    status_code(error) == Some(403)
+}
+
+/// Returns why objects could not be read.
+pub(super) fn reason(error: &Error) -> String {
+    if is_denied(error) { DENIED.to_owned() } else { say(error) }
 }
 
 /// Lists the objects of a kind, in one namespace or everywhere.

@@ -1,27 +1,28 @@
 //! Reads the state of a live cluster: the objects that decide who may reach whom. Changes nothing.
 
 mod enforcement;
+mod kinds;
 mod list;
+mod unmodelled;
 
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::ApiResource;
-use kube::core::GroupVersionKind;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::connect::{Target, connect};
-use super::foreign::{self, Candidate, Candidates};
-use super::request::{bounded, failed, persistently, say, status_code};
+use super::foreign::{self, Candidates};
+use super::request::{bounded, failed, persistently, status_code};
 use super::{access, plugin};
 use crate::backend::Error;
 use crate::policy::ClusterPolicyKind;
 use crate::snapshot::saved::SavedObjects;
-use crate::snapshot::{Part, STAGED, Snapshot, SnapshotInfo, Unseen};
-
-use list::Content;
+use crate::snapshot::{Part, Snapshot, SnapshotInfo, Unseen};
+use kinds::{KINDS, ReadKind, full_kind};
+use list::{Content, DENIED};
 
 /// The part of a cluster that is read.
 #[derive(Debug, Clone, Default)]
@@ -62,7 +63,11 @@ pub(super) async fn read(
     let mut reader = Reader { client, scope, objects: Vec::new(), unseen: Vec::new() };
     let nodes = reader.read_kinds().await?;
     let read = reader.read_cluster_policies().await?;
-    let candidates = foreign::candidates(client, &groups, |kind| read.part(kind)).await?;
+    let unread = |kind| {
+        let why = "decides about packets, and netproof cannot read it here: its version is another one, or this user may not";
+        (!read.contains(&kind)).then(|| Part::Unmodelled(why.into()))
+    };
+    let candidates = foreign::candidates(client, &groups, unread).await?;
     reader.read_candidates(candidates).await?;
     let Reader { objects, unseen, .. } = reader;
 
@@ -81,112 +86,6 @@ pub(super) async fn read(
     Ok(LiveSnapshot { snapshot, objects })
 }
 
-/// A kind that the snapshot converts.
-struct ReadKind {
-    group: &'static str,
-    kind: &'static str,
-    plural: &'static str,
-    is_namespaced: bool,
-    /// What it means if objects in the named namespaces, or in the cluster, could not be seen.
-    effect: &'static str,
-    /// Whether the answer about the named namespaces may be wrong without them.
-    is_needed: bool,
-    /// What it means if only objects in other namespaces could not be seen.
-    elsewhere: &'static str,
-}
-
-const KINDS: [ReadKind; 6] = [
-    ReadKind {
-        group: "",
-        kind: "Namespace",
-        plural: "namespaces",
-        is_namespaced: false,
-        effect: "the labels of namespaces are not known",
-        is_needed: false,
-        elsewhere: "",
-    },
-    ReadKind {
-        group: "",
-        kind: "Node",
-        plural: "nodes",
-        is_namespaced: false,
-        effect: "the addresses of nodes are not known",
-        is_needed: false,
-        elsewhere: "",
-    },
-    ReadKind {
-        group: "",
-        kind: "Pod",
-        plural: "pods",
-        is_namespaced: true,
-        effect: "the pods and their connections are not known",
-        is_needed: true,
-        elsewhere: "nothing is said about these pods, and their addresses count as outside the cluster",
-    },
-    ReadKind {
-        group: "",
-        kind: "Service",
-        plural: "services",
-        is_namespaced: true,
-        effect: "addresses that lead to pods are not known",
-        is_needed: true,
-        elsewhere: "their addresses count as outside the cluster",
-    },
-    ReadKind {
-        group: "discovery.k8s.io",
-        kind: "EndpointSlice",
-        plural: "endpointslices",
-        is_namespaced: true,
-        effect: "the endpoints of Services are not known",
-        is_needed: false,
-        elsewhere: "the endpoints of these Services are not known",
-    },
-    ReadKind {
-        group: "networking.k8s.io",
-        kind: "NetworkPolicy",
-        plural: "networkpolicies",
-        is_namespaced: true,
-        effect: "policies that decide about packets are not known",
-        is_needed: true,
-        elsewhere: "they decide only about pods that were not seen either",
-    },
-];
-
-impl ReadKind {
-    fn resource(&self) -> ApiResource {
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(self.group, "v1", self.kind), self.plural)
-    }
-
-    fn rule(&self) -> access::Rule {
-        access::rule(self.group, self.plural, &["list"])
-    }
-}
-
-/// Returns `Kind`, or `Kind.group` outside the core group.
-fn full_kind(resource: &ApiResource) -> String {
-    match resource.group.as_str() {
-        "" => resource.kind.clone(),
-        group => format!("{}.{group}", resource.kind),
-    }
-}
-
-/// Returns why objects cannot be listed, if the user may not list them. The server's answer is longer and says no more.
-fn denied(error: &kube::Error) -> Option<String> {
-    (status_code(error) == Some(403)).then(|| "this user may not list them".to_owned())
-}
-
-/// Returns why objects could not be read.
-fn reason(error: &kube::Error) -> String {
-    denied(error).unwrap_or_else(|| say(error))
-}
-
-/// Result of listing objects of a kind.
-enum Listed {
-    Objects(Vec<Value>),
-    /// The user may not list them.
-    Denied(String),
-}
-
 struct Reader<'a> {
     client: &'a Client,
     scope: &'a Scope,
@@ -201,21 +100,20 @@ impl Reader<'_> {
         let mut nodes = Vec::new();
         let mut denied = Vec::new();
         for (kind, listed) in KINDS.iter().zip(listed) {
-            match listed {
-                Listed::Objects(objects) => {
-                    if kind.kind == "Node" {
-                        nodes.extend(objects.iter().filter_map(metadata));
-                    }
-                    self.objects.extend(objects);
-                }
-                Listed::Denied(why) => denied.push((kind, why)),
+            let Some(objects) = listed else {
+                denied.push(kind);
+                continue;
+            };
+            if kind.kind == "Node" {
+                nodes.extend(objects.iter().filter_map(metadata));
             }
+            self.objects.extend(objects);
         }
-        if self.scope.namespaces.is_empty() && denied.iter().any(|(kind, _)| kind.is_needed) {
+        if self.scope.namespaces.is_empty() && denied.iter().any(|kind| kind.is_needed) {
             return Err(self.needs_rights().await);
         }
-        for (kind, why) in denied {
-            self.read_in_namespaces(kind, why).await?;
+        for kind in denied {
+            self.read_in_namespaces(kind).await?;
         }
         Ok(nodes)
     }
@@ -234,7 +132,7 @@ impl Reader<'_> {
     }
 
     /// Reads the objects of a kind that the user may not list in all namespaces.
-    async fn read_in_namespaces(&mut self, kind: &ReadKind, why: String) -> Result<(), Error> {
+    async fn read_in_namespaces(&mut self, kind: &ReadKind) -> Result<(), Error> {
         let namespaces = &self.scope.namespaces;
         let (client, resource) = (self.client, kind.resource());
         let mut unseen = Unseen {
@@ -242,7 +140,7 @@ impl Reader<'_> {
             namespace: None,
             outside: namespaces.clone(),
             effect: kind.elsewhere.to_owned(),
-            why,
+            why: DENIED.to_owned(),
             is_needed: false,
         };
         if !kind.is_namespaced {
@@ -260,12 +158,11 @@ impl Reader<'_> {
         let listed = bounded(namespaces.iter().map(|name| list_kind(client, kind, Some(name)))).await?;
         for (namespace, listed) in namespaces.iter().zip(listed) {
             match listed {
-                Listed::Objects(objects) => self.objects.extend(objects),
-                Listed::Denied(why) => self.unseen.push(Unseen {
+                Some(objects) => self.objects.extend(objects),
+                None => self.unseen.push(Unseen {
                     namespace: Some(namespace.clone()),
                     outside: Vec::new(),
                     effect: kind.effect.to_owned(),
-                    why,
                     is_needed: kind.is_needed,
                     ..unseen.clone()
                 }),
@@ -275,23 +172,23 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Reads the cluster-scoped policies.
-    async fn read_cluster_policies(&mut self) -> Result<ClusterPolicies, Error> {
-        let mut policies = ClusterPolicies::default();
+    /// Reads the cluster-scoped policies. Returns the kinds that could be read.
+    async fn read_cluster_policies(&mut self) -> Result<BTreeSet<ClusterPolicyKind>, Error> {
+        let mut read = BTreeSet::new();
         for kind in ClusterPolicyKind::ALL {
             let resource = super::cluster_policies::resource(kind);
             match list::list(self.client, &resource, None, Content::Read).await {
                 Ok(objects) => {
                     self.objects.extend(objects);
-                    policies.read.insert(kind);
+                    read.insert(kind);
                 }
                 // The cluster does not have the kind, or has it in another version.
                 Err(error) if status_code(&error) == Some(404) => {}
-                Err(error) if denied(&error).is_some() => {}
+                Err(error) if list::is_denied(&error) => {}
                 Err(error) => return Err(failed(format!("list objects of kind {kind}"))(error)),
             }
         }
-        Ok(policies)
+        Ok(read)
     }
 
     /// Reads the names of objects that decide about packets and that the engine does not model.
@@ -299,12 +196,12 @@ impl Reader<'_> {
         let Candidates { kinds, warning } = candidates;
         let (client, namespaces) = (self.client, &self.scope.namespaces);
         let listed =
-            bounded(kinds.iter().map(async |kind| Ok(list_candidate(client, kind, namespaces).await)));
+            bounded(kinds.iter().map(async |kind| Ok(unmodelled::list(client, kind, namespaces).await)));
         for (candidate, listed) in kinds.iter().zip(listed.await?) {
             for (namespace, listed) in listed {
                 match listed {
                     Ok(objects) => self.objects.extend(objects),
-                    Err(why) => self.unseen.extend(unseen_candidate(candidate, namespace, why)),
+                    Err(why) => self.unseen.extend(unmodelled::unseen(candidate, namespace, why)),
                 }
             }
         }
@@ -320,16 +217,18 @@ impl Reader<'_> {
     }
 }
 
-/// Lists the objects of a kind, in one namespace or everywhere.
-async fn list_kind(client: &Client, kind: &ReadKind, namespace: Option<&str>) -> Result<Listed, Error> {
+/// Lists the objects of a kind, in one namespace or everywhere. `None` if the user may not list them.
+async fn list_kind(
+    client: &Client,
+    kind: &ReadKind,
+    namespace: Option<&str>,
+) -> Result<Option<Vec<Value>>, Error> {
     // The network plugin is recognized by the annotations of nodes.
     let content = if kind.kind == "Node" { Content::Whole } else { Content::Read };
     match list::list(client, &kind.resource(), namespace, content).await {
-        Ok(objects) => Ok(Listed::Objects(objects)),
-        Err(error) => match denied(&error) {
-            Some(why) => Ok(Listed::Denied(why)),
-            None => Err(failed(format!("list the {}", kind.plural))(error)),
-        },
+        Ok(objects) => Ok(Some(objects)),
+        Err(error) if list::is_denied(&error) => Ok(None),
+        Err(error) => Err(failed(format!("list the {}", kind.plural))(error)),
     }
 }
 
@@ -344,7 +243,7 @@ async fn named_namespaces(
 ) -> Result<(Vec<String>, Vec<Value>), Error> {
     let found = bounded(names.iter().map(async |name| match list::get(client, resource, None, name).await {
         Ok(namespace) => Ok(Some((name.clone(), namespace))),
-        Err(error) if denied(&error).is_some() => Ok(None),
+        Err(error) if list::is_denied(&error) => Ok(None),
         Err(error) if status_code(&error) == Some(404) => {
             Err(Error::Unavailable(format!("namespace {name}: the cluster has no such namespace")))
         }
@@ -355,58 +254,4 @@ async fn named_namespaces(
 
 fn metadata(object: &Value) -> Option<ObjectMeta> {
     ObjectMeta::deserialize(object.get("metadata")?).ok()
-}
-
-/// The kinds of cluster-scoped policies that were read.
-#[derive(Debug, Default)]
-struct ClusterPolicies {
-    read: BTreeSet<ClusterPolicyKind>,
-}
-
-impl ClusterPolicies {
-    /// Returns how objects of a kind affect the answers, besides those that were read.
-    fn part(&self, kind: ClusterPolicyKind) -> Option<Part> {
-        let why = "decides about packets, and netproof cannot read it here: its version is another one, or this user may not";
-        (!self.read.contains(&kind)).then(|| Part::Unmodelled(why.into()))
-    }
-}
-
-/// The objects in a namespace, or everywhere. An error says why they could not be listed.
-type Found<'a> = (Option<&'a str>, Result<Vec<Value>, String>);
-
-/// Lists the names of objects of a kind that the engine does not model. If the user may not list them everywhere, lists
-/// them in each of the namespaces.
-async fn list_candidate<'a>(
-    client: &Client,
-    candidate: &Candidate,
-    namespaces: &'a [String],
-) -> Vec<Found<'a>> {
-    let Some(served) = &candidate.served else {
-        return vec![(None, Err("the cluster does not say whether it has this kind".to_owned()))];
-    };
-    let list = async |namespace| {
-        let listed = list::list(client, &served.resource, namespace, Content::Names).await;
-        listed.map_err(|error| reason(&error))
-    };
-    let everywhere = list(None).await;
-    if everywhere.is_ok() || namespaces.is_empty() || !served.is_namespaced {
-        return vec![(None, everywhere)];
-    }
-    let mut found = Vec::new();
-    for namespace in namespaces {
-        found.push((Some(namespace.as_str()), list(Some(namespace)).await));
-    }
-    found
-}
-
-/// Returns the note that objects of a kind could not be listed. `None` if that does not matter.
-fn unseen_candidate(candidate: &Candidate, namespace: Option<&str>, why: String) -> Option<Unseen> {
-    let (effect, is_needed) = match &candidate.part {
-        Part::None => return None,
-        Part::Unmodelled(effect) => (effect.to_string(), true),
-        Part::Perhaps(effect) => (effect.to_string(), false),
-        Part::Staged => (STAGED.to_owned(), false),
-    };
-    let namespace = namespace.map(str::to_owned);
-    Some(Unseen { kind: candidate.name(), namespace, outside: Vec::new(), effect, why, is_needed })
 }
