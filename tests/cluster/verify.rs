@@ -246,8 +246,7 @@ fn running_workloads_get_handshakes_and_nothing_else() {
         let accepted = server.end();
         assert!(!accepted.is_empty());
         assert_eq!(accepted.iter().filter(|it| it.bytes > 0).count(), 0, "{accepted:?}");
-        // The pace is one connection a second to each address and port. A pod has two: its own, and that of its Service.
-        assert!(most_in_a_second(&accepted) <= 2, "{accepted:?}");
+        assert_eq!(most_in_a_second(&accepted), 1, "{accepted:?}");
     }
 }
 
