@@ -12,6 +12,7 @@ mod lost;
 mod restrictions;
 mod site;
 mod snapshot;
+mod stale;
 mod tenants;
 mod through;
 mod verdicts;

@@ -267,6 +267,24 @@ fn fewer_probes_are_those_between_tenants_and_the_report_says_what_is_left_out()
     assert_eq!(document["matrix"].as_array().unwrap().len(), 2);
     let text = guide().verify("fewer", &["--max-probes", "40"]).exits(0).stdout;
     assert!(text.contains("left out by --max-probes: "), "{text}");
+    // One question is about one direction.
+    let text = guide().verify("fewer", &["--max-probes", "1"]).exits(3).stdout;
+    let first = text.lines().next().unwrap();
+    assert!(first.starts_with("INCONCLUSIVE  nothing is asked from tenant-b to tenant-a: "), "{text}");
+}
+
+/// Regression: where the sender's egress rules deny what the receiver's ingress rules deny, no packet showed whether one of
+/// them is enforced.
+#[test]
+fn each_direction_is_shown_by_itself() {
+    let manifests = file("verify/one-sided.yaml", guide().manifests);
+    let key = ["--tenant-label", "tenant.platform.example/name"];
+    for (fault, end) in [("ignore-ingress", "from"), ("ignore-egress", "to")] {
+        let arguments = [&["verify", &manifests, "-o", "json", "--fault", fault][..], &key].concat();
+        let document = netproof(&arguments, &[]).exits(1).json();
+        let ends = texts(differences(&document).iter().map(|it| &it[end]));
+        assert_eq!(ends, ["no-tenant/any-pod@node-1", "no-tenant/any-pod@node-2"].into(), "{fault}");
+    }
 }
 
 #[test]
@@ -324,7 +342,9 @@ fn groups_of_namespaces_are_tenants_without_a_file() {
         &[],
     );
     let document = document.exits(0).json();
-    assert_eq!(pairs(&document, "isolated"), both_directions());
+    let of_nobody =
+        ["tenant-a", "tenant-b"].into_iter().flat_map(|it| [pair(it, "others"), pair("others", it)]);
+    assert_eq!(pairs(&document, "isolated"), of_nobody.chain(both_directions()).collect());
     let named = netproof(&["verify", &manifests], &[]).exits(0);
     assert!(named.stderr.contains("by label tenant.platform.example/name"), "{}", named.stderr);
 }

@@ -17,18 +17,19 @@ use super::run_options::{at_least_one, lab_environment};
 use super::snapshot::LiveOptions;
 use super::timing::TimingOptions;
 use super::{Format, block_on, manifests, output, value};
-use crate::backend::cluster::Live;
+use crate::backend::cluster::{Live, Rights};
 use crate::backend::lab::{self, Entered, Lab};
 use crate::deviation::Fault;
-use crate::document::{VerifyDocument, VerifyPlanDocument};
+use crate::document::{NeededRights, NeededRole, VerifyDocument, VerifyPlanDocument};
 use crate::expect::misspelt;
 use crate::observe;
+use crate::policy::{Cluster, Labels};
 use crate::report;
 use crate::report::style::count;
 use crate::snapshot::Snapshot;
 use crate::tenants::{Tenancy, Tenants, well_known_key};
 use crate::verdict::Environment;
-use crate::verify::{Options, Plan, Progress, Settings, check, place};
+use crate::verify::{Options, Plan, Progress, Settings, check, place, resolve};
 
 /// Check with packets whether the tenants of a live cluster are isolated
 ///
@@ -141,8 +142,8 @@ fn in_lab(args: &VerifyArgs, everything: bool) -> anyhow::Result<ExitCode> {
     let namespace = args.namespace.as_deref();
     let mut snapshot = manifests::snapshot(&args.manifests, namespace, "netproof verify -")?;
     place(&mut snapshot.cluster);
-    let tenancy = args.tenancy(&snapshot)?;
-    let plan = Plan::new(&snapshot, &tenancy, &args.plan(BTreeSet::new()))?;
+    let (tenancy, strangers) = args.tenancy(&mut snapshot, Labels::new())?;
+    let plan = Plan::new(&snapshot, &tenancy, &args.plan(BTreeSet::new(), strangers))?;
     let environment = args.environment(&snapshot, lab_environment(args.fault));
     if args.dry_run {
         return args.show_plan(&plan, &tenancy, environment.warnings, None, everything);
@@ -169,7 +170,8 @@ async fn on_cluster(args: &VerifyArgs, everything: bool) -> anyhow::Result<ExitC
     };
     let Opened { mut live, plan, tenancy, environment } = opened;
     if args.dry_run {
-        return args.show_plan(&plan, &tenancy, environment.warnings, Some(live.rights()), everything);
+        let rights = needed(live.rights(&plan.world));
+        return args.show_plan(&plan, &tenancy, environment.warnings, Some(rights), everything);
     }
     let checked =
         with_stages(async |show| check(&plan, &settings, &mut live, environment, show, interrupted).await);
@@ -191,11 +193,11 @@ async fn open(args: &VerifyArgs) -> anyhow::Result<Opened> {
     let scope = args.live.scope();
     // Before the snapshot, so that no later change is missed.
     let mut live = Live::open(args.probes.settings()?, &scope.namespaces).await?;
-    let snapshot = args.live.read_now(&args.probes.target).await?;
-    let tenancy = args.tenancy(&snapshot)?;
+    let mut snapshot = args.live.read_now(&args.probes.target).await?;
+    let (tenancy, strangers) = args.tenancy(&mut snapshot, live.labels_of_strangers().await?)?;
     let nodes = snapshot.cluster.nodes.iter().map(|node| node.name.clone());
     let unusable = nodes.filter(|node| live.obstacle(node).is_some()).collect();
-    let plan = Plan::new(&snapshot, &tenancy, &args.plan(unusable))?;
+    let plan = Plan::new(&snapshot, &tenancy, &args.plan(unusable, strangers))?;
     live.preflight(&plan.world).await?;
     let environment = Environment {
         name: format!("cluster {}", live.name()),
@@ -206,6 +208,11 @@ async fn open(args: &VerifyArgs) -> anyhow::Result<Opened> {
     };
     let environment = args.environment(&snapshot, environment);
     Ok(Opened { live, plan, tenancy, environment })
+}
+
+fn needed(Rights { cluster, roles }: Rights) -> NeededRights {
+    let role = |(namespaces, rules)| NeededRole { namespaces, rules };
+    NeededRights { cluster, roles: roles.into_iter().map(role).collect() }
 }
 
 /// Runs a check, and shows what it is doing on a terminal.
@@ -248,9 +255,9 @@ impl VerifyArgs {
         })
     }
 
-    fn plan(&self, unusable: BTreeSet<String>) -> Options {
+    fn plan(&self, unusable: BTreeSet<String>, strangers: Option<String>) -> Options {
         let Self { max_probes: most, through_nodes, to_workloads, .. } = *self;
-        Options { unusable, most, through_nodes, to_workloads }
+        Options { unusable, strangers, most, through_nodes, to_workloads }
     }
 
     fn check_lab(&self) -> anyhow::Result<()> {
@@ -273,10 +280,15 @@ impl VerifyArgs {
         Ok(())
     }
 
-    fn tenancy(&self, snapshot: &Snapshot) -> anyhow::Result<Tenancy> {
-        let cluster = &snapshot.cluster;
+    /// Returns the tenants, and the namespace of strangers, which it adds with these labels. `None` if there can be none.
+    fn tenancy(&self, snapshot: &mut Snapshot, labels: Labels) -> anyhow::Result<(Tenancy, Option<String>)> {
+        let tenants = self.written_tenants(&snapshot.cluster)?;
+        Ok(resolve(&tenants, &mut snapshot.cluster, labels)?)
+    }
+
+    fn written_tenants(&self, cluster: &Cluster) -> anyhow::Result<Tenants> {
         if let Some(file) = &self.tenants {
-            return Ok(Tenants::read(&manifests::one(file)?)?.resolve(cluster)?);
+            return Ok(Tenants::read(&manifests::one(file)?)?);
         }
         let key = match &self.tenant_label {
             Some(key) => key,
@@ -286,7 +298,7 @@ impl VerifyArgs {
                 key
             }
         };
-        Ok(Tenants::by_label(cluster, key)?.resolve(cluster)?)
+        Ok(Tenants::by_label(cluster, key)?)
     }
 
     /// Adds what the snapshot says to the environment.
@@ -305,7 +317,7 @@ impl VerifyArgs {
         plan: &Plan,
         tenancy: &Tenancy,
         warnings: Vec<String>,
-        rights: Option<[String; 2]>,
+        rights: Option<NeededRights>,
         everything: bool,
     ) -> anyhow::Result<ExitCode> {
         let document = VerifyPlanDocument::new(plan, tenancy, warnings, rights);

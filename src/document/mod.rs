@@ -36,7 +36,7 @@ pub use selftest::{FaultTrial, SelfTestDocument, TriedFault};
 pub use tenancy::{ListedTenant, ListedZone, TenantListDocument};
 pub use time::{Latency, Millis, Quantiles, RunLatency, StepTimes};
 pub use verify::{Blame, Difference as TenantDifference, Tenant, TenantPair, VerifyDocument};
-pub use verify_plan::{AddedPod, NeededRights, VerifyPlanDocument};
+pub use verify_plan::{AddedPod, NeededRights, NeededRole, VerifyPlanDocument};
 
 pub use crate::fuzz::{Differs, Tally};
 pub use crate::policy::{Decision, Direction, IpFamily, Labels};

@@ -34,6 +34,9 @@ pub struct VerifyDocument {
     pub coverage: Coverage,
     /// Destinations that nobody reaches, so that nothing was asked about them.
     pub silent: Vec<String>,
+    /// What a pass would have to rest on and was not asked.
+    #[serde(default)]
+    pub lacks: Vec<String>,
     pub matrix: Vec<TenantPair>,
     pub label_leaks: Vec<LabelLeak>,
     /// Policy gaps of all connections, also of those that were not asked.
@@ -114,6 +117,7 @@ impl VerifyDocument {
             co_owned: texts(tenancy.co_owned()),
             coverage: plan.coverage,
             silent: checked.silent.iter().cloned().collect(),
+            lacks: checked.lacks.clone(),
             matrix: pairs.collect(),
             label_leaks: plan.label_leaks.clone(),
             gaps: plan.gaps.clone(),

@@ -47,6 +47,9 @@ pub struct AddedPod {
     pub labels: Labels,
     /// The running pods for which it stands.
     pub stands_for: Vec<String>,
+    /// Whether it stands for all pods that belong to no tenant.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_stranger: bool,
 }
 
 /// Permissions that a check needs, as rules in YAML.
@@ -55,14 +58,20 @@ pub struct AddedPod {
 pub struct NeededRights {
     /// Rules of a ClusterRole.
     pub cluster: String,
-    /// Rules of a Role in each namespace of `namespaces`.
-    pub namespaced: String,
+    pub roles: Vec<NeededRole>,
+}
+
+/// Permissions that a check needs in some namespaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeededRole {
     pub namespaces: BTreeSet<String>,
+    /// Rules of a Role in each of them.
+    pub rules: String,
 }
 
 impl VerifyPlanDocument {
-    /// Describes a plan. `rights` are the rules of a ClusterRole, and of a Role in each namespace.
-    pub fn new(plan: &Plan, tenancy: &Tenancy, warnings: Vec<String>, rights: Option<[String; 2]>) -> Self {
+    /// Describes a plan. `rights` are the permissions that its check needs.
+    pub fn new(plan: &Plan, tenancy: &Tenancy, warnings: Vec<String>, rights: Option<NeededRights>) -> Self {
         let pods: Vec<AddedPod> = plan
             .twins()
             .map(|(pod, members)| AddedPod {
@@ -71,6 +80,7 @@ impl VerifyPlanDocument {
                 node: pod.node.clone(),
                 labels: pod.labels.clone(),
                 stands_for: texts(members.iter().map(|member| Identity::of_pod(member))),
+                is_stranger: plan.world.is_stranger(&Identity::of_pod(pod)),
             })
             .collect();
         let mut questions = BTreeMap::new();
@@ -82,11 +92,6 @@ impl VerifyPlanDocument {
             questions.entry(wish.name().to_owned()).or_default();
         }
         let outside = plan.questions.iter().filter(|question| plan.world.is_foreign(&question.cell.to));
-        let rights = rights.map(|[cluster, namespaced]| NeededRights {
-            cluster,
-            namespaced,
-            namespaces: pods.iter().map(|pod| pod.namespace.clone()).collect(),
-        });
         Self {
             api_version: ApiVersion::V1Alpha1,
             kind: VerifyPlanKind::VerifyPlan,

@@ -150,10 +150,12 @@ impl Report<'_> {
             (run.counts.flaky, "flaky connection", "flaky connections"),
             (run.unaccepted().count(), "kind of objects not modelled", "kinds of objects not modelled"),
         ]);
+        let lacks = &self.document.lacks;
         match failure {
             Some(failure) => lines(&failure),
             None if run.interrupted => "interrupted".to_owned(),
             None if !what.is_empty() => what,
+            None if !lacks.is_empty() => Plain(lacks.join("; ")).to_string(),
             None => view::less_proved(&run.proof).unwrap_or_else(|| view::NO_DENIAL.to_owned()),
         }
     }

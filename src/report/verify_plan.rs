@@ -6,7 +6,7 @@ use super::escape::Plain;
 use super::page::Page;
 use super::style::{FAINT, STRONG, Table, UNSURE, count, paint, thousands};
 use super::verify::{self, label_leaks};
-use crate::document::{AddedPod, NeededRights, VerifyPlanDocument};
+use crate::document::{AddedPod, NeededRights, NeededRole, VerifyPlanDocument};
 
 /// Returns the plan of a check. `everything` shows all probe pods.
 pub fn verify_plan(document: &VerifyPlanDocument, everything: bool) -> String {
@@ -55,12 +55,14 @@ pub fn verify_plan(document: &VerifyPlanDocument, everything: bool) -> String {
         page.list(Style::new(), &indented(outside), "    ");
     }
     label_leaks(&mut page, &document.label_leaks);
-    if let Some(NeededRights { cluster, namespaced, namespaces }) = &document.rights {
+    if let Some(NeededRights { cluster, roles }) = &document.rights {
         page.title(STRONG, "Rights", paint(FAINT, "rules of a ClusterRole"));
         page.line(Plain(cluster.trim_end()));
-        let namespaces: Vec<&str> = namespaces.iter().map(String::as_str).collect();
-        page.line(paint(FAINT, Plain(format!("and of a Role in each of: {}", namespaces.join(", ")))));
-        page.line(Plain(namespaced.trim_end()));
+        for NeededRole { namespaces, rules } in roles {
+            let namespaces: Vec<&str> = namespaces.iter().map(String::as_str).collect();
+            page.line(paint(FAINT, Plain(format!("and of a Role in each of: {}", namespaces.join(", ")))));
+            page.line(Plain(rules.trim_end()));
+        }
     }
     page.text
 }
@@ -69,8 +71,9 @@ fn indented<'a>(texts: impl IntoIterator<Item = &'a String>) -> Vec<String> {
     texts.into_iter().map(|text| format!("    {text}")).collect()
 }
 
-fn pod(AddedPod { namespace, name, labels, stands_for, .. }: &AddedPod) -> String {
+fn pod(AddedPod { namespace, name, labels, stands_for, is_stranger, .. }: &AddedPod) -> String {
     let members = match stands_for.as_slice() {
+        [] if *is_stranger => "all pods of no tenant".to_owned(),
         [] => "a pod that may be created".to_owned(),
         [one] => one.clone(),
         [first, rest @ ..] => format!("{first} and {} more", thousands(rest.len())),

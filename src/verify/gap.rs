@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{UNUSED, families};
 use super::question::tenants_of;
+use super::stranger;
 use crate::policy::{
     Cluster, Connections, Decision, Engine, Group, IpFamily, LabelSelector, Labels, Namespace, Pod, Port,
     PortRange, Protocol, Reach,
@@ -40,9 +41,6 @@ pub struct Gap {
     pub more: usize,
 }
 
-/// Name of the namespace of an imaginary pod that belongs to no tenant.
-const STRANGER: &str = "a-namespace-of-no-tenant";
-
 /// An end of connections: pods that policies and intent treat alike, or addresses.
 struct End {
     name: String,
@@ -69,8 +67,9 @@ impl End {
 pub(super) fn gaps(cluster: &Cluster, tenancy: &Tenancy) -> Vec<Gap> {
     let families = families(cluster);
     let mut cluster = cluster.clone();
-    cluster.namespaces.push(Namespace::new(STRANGER, Labels::new()));
-    cluster.pods.push(Pod { namespace: STRANGER.to_owned(), name: "any-pod".to_owned(), ..Pod::default() });
+    let namespace = format!("a-namespace-of-{}", stranger::NAMESPACE);
+    cluster.namespaces.push(Namespace::new(&namespace, Labels::new()));
+    cluster.pods.push(Pod { namespace, name: stranger::NAME.to_owned(), ..Pod::default() });
     let engine = Engine::new(cluster);
     let mut reach = engine.reach();
     let pods = pods(&engine, &reach, tenancy);

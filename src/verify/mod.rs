@@ -15,6 +15,7 @@ mod plan;
 mod ports;
 mod question;
 mod run;
+mod stranger;
 mod workload;
 
 pub use gap::Gap;
@@ -25,3 +26,4 @@ pub use place::place;
 pub use plan::{Coverage, Error, Plan};
 pub use question::Question;
 pub use run::{Checked, Progress, Settings, check};
+pub use stranger::resolve;

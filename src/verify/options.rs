@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 pub struct Options {
     /// Nodes on which no probe pod can run.
     pub unusable: BTreeSet<String>,
+    /// Namespace of the probe pods that belong to no tenant. `None` if there can be none.
+    pub strangers: Option<String>,
     /// Greatest count of questions.
     pub most: Option<usize>,
     /// Whether an agent uses the network of a running pod of each class, too.

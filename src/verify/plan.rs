@@ -14,6 +14,7 @@ use super::options::Options;
 use super::outside::Outside;
 use super::ports::{PortOf, edges, is_free, of_intent, served, unnamed};
 use super::question::{Ends, Question};
+use super::stranger::strangers;
 use super::workload;
 use crate::plan::Cell;
 use crate::policy::{Cluster, Engine, IpFamily, Pod, PodId, Reach};
@@ -36,6 +37,8 @@ pub struct Plan {
     pub label_leaks: Vec<LabelLeak>,
     /// How much of what could be asked is asked.
     pub coverage: Coverage,
+    /// Pairs of tenants about which `--max-probes` leaves out everything.
+    pub unasked: BTreeSet<(String, String)>,
     /// Indices of the twins in the cluster's pods, each with those of the running pods for which it stands.
     members: Vec<(usize, Vec<usize>)>,
 }
@@ -80,9 +83,11 @@ impl Plan {
         }
         let mut cluster = snapshot.cluster.clone();
         let families = families(&cluster);
-        let twins = twins(snapshot, tenancy, &options.unusable, &mut cluster);
-        let members: Vec<_> = twins.iter().map(|end| (end.index, end.class.members.clone())).collect();
+        let mut twins = twins(snapshot, tenancy, &options.unusable, &mut cluster);
+        let strangers = options.strangers.as_deref().map(|name| strangers(name, &twins, &mut cluster));
         let entered = if options.through_nodes { entered(&twins, &cluster) } else { Vec::new() };
+        twins.extend(strangers.into_iter().flatten());
+        let members: Vec<_> = twins.iter().map(|end| (end.index, end.class.members.clone())).collect();
         let [twin_names, entered_names] = [&twins, &entered].map(|ends| identities(ends));
         let of_workloads = match options.to_workloads {
             true => workload::questions(&twins, &snapshot.cluster, tenancy, &families),
@@ -96,7 +101,9 @@ impl Plan {
         if questions.is_empty() {
             return Err(Error::NoPairs);
         }
+        let before = pairs_of_tenants(&questions);
         let left_out = cut(&mut questions, options.most);
+        let unasked = before.difference(&pairs_of_tenants(&questions)).cloned().collect();
         let coverage = Coverage {
             pods: members.iter().map(|(_, members)| members.len()).sum(),
             twins: twin_names.len(),
@@ -110,13 +117,14 @@ impl Plan {
             cluster,
             families,
             twins: twin_names,
+            strangers: options.strangers.clone(),
             entered: entered_names,
             ..World::default()
         };
         let label_leaks = label_leaks(&snapshot.cluster, tenancy);
         let gaps = gaps(&snapshot.cluster, tenancy);
         let notes = notes(&snapshot.cluster, tenancy, options);
-        Ok(Self { world, questions, gaps, notes, label_leaks, coverage, members })
+        Ok(Self { world, questions, gaps, notes, label_leaks, coverage, unasked, members })
     }
 
     /// Returns the twins, each with the running pods for which it stands.
@@ -134,6 +142,15 @@ impl Plan {
 
 fn identities(ends: &[End]) -> BTreeSet<Identity> {
     ends.iter().map(|end| Identity::of_pod(&end.pod)).collect()
+}
+
+/// Returns the ordered pairs of tenants about whose isolation something is asked.
+fn pairs_of_tenants(questions: &[Question]) -> BTreeSet<(String, String)> {
+    let pairs = questions.iter().filter(|question| question.is_between_tenants()).flat_map(|question| {
+        let to = |from: &String| question.to.iter().map(|to| (from.clone(), to.clone())).collect::<Vec<_>>();
+        question.from.iter().flat_map(to)
+    });
+    pairs.collect()
 }
 
 /// Removes the questions of the highest ranks until at most `most` remain, evenly from all pairs of tenants. Returns how
@@ -202,9 +219,13 @@ fn twins(
 
 /// Returns one running pod of each class that has some.
 fn entered(twins: &[End], cluster: &Cluster) -> Vec<End> {
+    // In the lab, no pod has an address yet.
+    let has_addresses = cluster.pods.iter().any(|pod| !pod.addresses.is_empty());
     let first = |twin: &End| {
-        let index = *twin.class.members.first()?;
-        let pod = cluster.pods.get(index)?.clone();
+        let members = twin.class.members.iter().filter_map(|index| Some((*index, cluster.pods.get(*index)?)));
+        // A pod without an address does not run yet.
+        let mut running = members.filter(|(_, pod)| !has_addresses || !pod.addresses.is_empty());
+        let (index, pod) = running.next().map(|(index, pod)| (index, pod.clone()))?;
         let taken = pod.ports.iter().map(|port| (port.protocol, port.port)).collect();
         let taken = twin.served.union(&taken).copied().collect();
         Some(End { class: twin.class.clone(), pod, served: BTreeSet::new(), taken, index })

@@ -95,7 +95,7 @@ impl Question {
     }
 
     /// Returns whether the ends belong to tenants and have none in common.
-    fn is_between_tenants(&self) -> bool {
+    pub(super) fn is_between_tenants(&self) -> bool {
         !self.from.is_empty()
             && !self.to.is_empty()
             && !self.from.iter().any(|tenant| self.to.contains(tenant))

@@ -34,8 +34,9 @@ pub struct Checked {
     forbids: bool,
     /// Whether the engine has found a policy gap that counts.
     has_gap: bool,
-    /// Whether a connection that must be possible was not asked, because nobody reaches its destination.
-    lacks_required: bool,
+    /// What a pass would have to rest on and was not asked: required connections to destinations that nobody reaches, and
+    /// pairs of tenants that `--max-probes` leaves out.
+    pub lacks: Vec<String>,
     /// The questions that were asked, in the order of the cells.
     pub questions: Vec<Question>,
     /// Destinations outside of the tenants that nobody reaches, so that nothing was asked about them.
@@ -48,10 +49,10 @@ impl Checked {
     /// Returns the outcome. Differences of tenants that are only monitored do not matter.
     pub fn outcome(&self) -> Outcome {
         let own = self.outcome_of_packets();
-        match (self.has_gap, self.lacks_required) {
+        match (self.has_gap, self.lacks.is_empty()) {
             (true, _) => own.max(Outcome::Fail),
-            (false, true) => own.max(Outcome::Inconclusive),
-            (false, false) => own,
+            (false, false) => own.max(Outcome::Inconclusive),
+            (false, true) => own,
         }
     }
 
@@ -118,7 +119,9 @@ pub async fn check<B: Backend>(
     let is_interrupted = asked.is_none();
     let mut asked = asked.unwrap_or_default();
     let (questions, silent) = (std::mem::take(&mut asked.questions), std::mem::take(&mut asked.silent));
-    let lacks_required = asked.lacks_required;
+    let unasked = plan.unasked.iter().map(|(from, to)| format!("nothing is asked from {from} to {to}"));
+    let required = asked.required.iter().map(|to| format!("nobody answers at {to}, which must be reached"));
+    let lacks = required.chain(unasked).collect();
     let scenario = asked.into_scenario(settings.repeat, start.elapsed());
     let matrix = Matrix::new(&questions, scenario.steps.first());
     let result = |scenario: ScenarioResult| RunResult {
@@ -137,7 +140,7 @@ pub async fn check<B: Backend>(
     let mut counting = questions.iter().filter(counts);
     let forbids = counting.any(|question| question.wanted() == Some(Decision::Deny));
     let has_gap = plan.gaps.iter().any(|gap| !gap.monitored);
-    Checked { run: result(scenario), enforced, forbids, has_gap, lacks_required, questions, silent, matrix }
+    Checked { run: result(scenario), enforced, forbids, has_gap, lacks, questions, silent, matrix }
 }
 
 /// What the questions have shown.
@@ -147,8 +150,8 @@ struct Asked {
     questions: Vec<Question>,
     /// Destinations that nobody reaches, so that nothing was asked about them.
     silent: BTreeSet<String>,
-    /// Whether one of them must be reached.
-    lacks_required: bool,
+    /// Those of them that must be reached.
+    required: BTreeSet<String>,
     /// The answers of each repetition.
     repetitions: Vec<StepResult>,
     failure: Option<Error>,
@@ -174,8 +177,10 @@ async fn ask(
     let without: HashSet<Cell> = observer.find_references(&all).await.into_iter().collect();
     let is_asked = |question: &Question| !without.contains(&question.cell);
     let (questions, left): (Vec<_>, Vec<_>) = plan.questions.iter().cloned().partition(is_asked);
-    asked.silent = left.iter().map(|it| format!("{} {}", it.cell.to, it.cell.probe)).collect();
-    asked.lacks_required = left.iter().any(|it| it.wanted() == Some(Decision::Allow) && it.is_enforced());
+    let destination = |it: &Question| format!("{} {}", it.cell.to, it.cell.probe);
+    asked.silent = left.iter().map(destination).collect();
+    let required = left.iter().filter(|it| it.wanted() == Some(Decision::Allow) && it.is_enforced());
+    asked.required = required.map(destination).collect();
     asked.questions = questions;
     cells.extend(asked.questions.iter().map(|question| question.cell.clone()));
     observer.ask(Questions::These(&cells));

@@ -42,6 +42,8 @@ pub struct World {
     /// Pods that a check of a live cluster adds to it, each as the twin of running pods. Everything else exists
     /// already. Empty in a scenario, of which nothing exists yet.
     pub twins: BTreeSet<Identity>,
+    /// Namespace of the twins that stand for pods of no tenant. The backend creates it, unless it is `None`.
+    pub strangers: Option<String>,
     /// Running pods whose networks a check of a live cluster uses: an agent sends and listens there, with the pods' own
     /// addresses.
     pub entered: BTreeSet<Identity>,
@@ -88,6 +90,11 @@ impl World {
     /// Returns the Service of this name.
     pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
         self.cluster.services.iter().find(|service| service.namespace == namespace && service.name == name)
+    }
+
+    /// Returns whether a pod is a twin that stands for pods of no tenant.
+    pub fn is_stranger(&self, pod: &Identity) -> bool {
+        self.strangers.as_ref() == Some(&pod.namespace)
     }
 
     /// Returns whether no agent can run at an endpoint, because a check of a live cluster has found it there. Such an

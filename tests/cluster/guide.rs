@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -145,6 +145,13 @@ impl<'a> Guide<'a> {
         let mut pods: Vec<&str> = found.lines().collect();
         pods.sort_unstable();
         pods.iter().map(|pod| pod.split_once(' ').unwrap().1.to_owned()).collect()
+    }
+
+    /// Returns the address of a running pod.
+    pub(super) fn address(&self, namespace: &str, pod: &str) -> IpAddr {
+        let found =
+            self.cluster.kubectl(&["get", "pod", pod, "-n", namespace, "-o", "jsonpath={.status.podIP}"]);
+        found.parse().unwrap()
     }
 
     /// Returns the network of a running pod.

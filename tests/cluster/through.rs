@@ -193,10 +193,10 @@ fn a_running_pod_that_ends_is_lost() {
 }
 
 /// An enforcer that is stopped until the value is dropped, so that it does not repair what the test breaks.
-struct Frozen(Vec<String>);
+pub(super) struct Frozen(Vec<String>);
 
 impl Frozen {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let nodes = ["np-node1", "np-node2"].map(|node| {
             let process = fs::read_to_string(state().join(format!("pids/enforcer-{node}"))).unwrap();
             format!("-{}", process.split(' ').next().unwrap())
@@ -220,7 +220,7 @@ impl Drop for Frozen {
 }
 
 /// Puts an address into all sets of sources that kube-router allows, as if it had once belonged there.
-fn allow_by_hand(address: IpAddr) {
+pub(super) fn allow_by_hand(address: IpAddr) {
     let mut changed = 0;
     for node in ["np-node1", "np-node2"] {
         let sets = on_node(node, &["ipset", "list", "-n"]);

@@ -40,7 +40,7 @@ fn the_tenants_are_isolated_and_the_workloads_notice_nothing() {
 
 /// Checks that everything was measured, and that nothing is wrong.
 #[track_caller]
-fn check_isolated(document: &Value) {
+pub(super) fn check_isolated(document: &Value) {
     assert_eq!((&document["outcome"], &document["exitCode"]), (&json!("pass"), &json!(0)), "{document}");
     assert_eq!(differences(document), [] as [Value; 0]);
     let counts = &document["run"]["counts"];
@@ -219,7 +219,10 @@ fn is_running_pod(cell: &Value, name: &str) -> bool {
 fn running_workloads_get_handshakes_and_nothing_else() {
     let Some(cluster) = Cluster::with_enforcer() else { return };
     let guide = Guide::start(&cluster);
-    let servers = [guide.serve("tenant-a-prod", "web", 8080), guide.serve("tenant-b-prod", "web", 8080)];
+    let tenants = ["tenant-a-prod", "tenant-b-prod"];
+    let dns = ("kube-system", "coredns", 53);
+    let served = tenants.map(|tenant| (tenant, "web", 8080)).into_iter().chain([dns]);
+    let servers: Vec<_> = served.map(|(namespace, app, port)| guide.serve(namespace, app, port)).collect();
     let document = guide.verify(&["-o", "json", "--to-workloads"]).exits(0).json();
     check_isolated(&document);
     for (expected, observed) in [("allow", "connected"), ("deny", "dropped")] {

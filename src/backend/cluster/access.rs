@@ -74,9 +74,24 @@ const EVERYWHERE: [Rule; 5] = [
     rule("networking.k8s.io", "networkpolicies", &["list"]),
 ];
 
+/// Permissions of a check in each namespace that it may use, if it may not use all.
+const IN_VISIBLE: [Rule; 5] = [
+    // A Namespace object counts as part of its own namespace, so a Role in that namespace can grant this.
+    rule("", "namespaces", &["get"]),
+    rule("", "pods", &["list", "watch"]),
+    rule("", "services", &["list"]),
+    ENDPOINTS,
+    rule("networking.k8s.io", "networkpolicies", &["list"]),
+];
+
 /// Cluster-wide permissions of a check that creates the namespace of its canaries.
-const CANARIES: [Rule; 4] =
-    [rule("", "namespaces", &["create", "delete", "get", "list"]), PODS, EVENTS, CONFIG_MAPS];
+const CANARIES: [Rule; 5] = [
+    rule("", "namespaces", &["create", "delete", "get", "list"]),
+    PODS,
+    EVENTS,
+    CONFIG_MAPS,
+    rule("networking.k8s.io", "networkpolicies", &["list"]),
+];
 
 /// Permissions of a check in a prepared namespace for its canaries. The end of the check looks for objects of each kind
 /// that a run may have created there.
@@ -91,7 +106,6 @@ const IN_CANARIES: [Rule; 6] = [
 
 /// Permissions of a check in each namespace that gets probe pods.
 const IN_TENANTS: [Rule; 10] = [
-    // A Namespace object counts as part of its own namespace, so a Role in that namespace can grant this.
     rule("", "namespaces", &["get"]),
     rule("", "pods", &["create", "delete", "get", "list", "patch", "watch"]),
     CONFIG_MAPS_OF_TENANTS,
@@ -173,7 +187,8 @@ pub(super) async fn check_live(
     if let Some(canaries) = settings.prepared_namespaces.first() {
         check(client, Some(canaries), &with_control(&IN_CANARIES, settings)).await?;
     }
-    check(client, None, &of_cluster(settings, namespaces.is_empty())).await
+    check(client, None, &of_cluster(settings, namespaces.is_empty())).await?;
+    bounded(namespaces.iter().map(|namespace| check(client, Some(namespace), &IN_VISIBLE))).await.map(drop)
 }
 
 /// Returns the cluster-wide permissions of a check. `has_all` is whether it may list objects in all namespaces.
@@ -183,7 +198,9 @@ fn of_cluster(settings: &Settings, has_all: bool) -> Vec<Rule> {
         rules.extend(EVERYWHERE);
     }
     if settings.prepared_namespaces.is_empty() {
-        rules.extend(with_control(&CANARIES, settings));
+        let own = with_control(&CANARIES, settings);
+        let new: Vec<Rule> = own.into_iter().filter(|rule| !rules.contains(rule)).collect();
+        rules.extend(new);
     }
     rules
 }
@@ -308,11 +325,26 @@ async fn is_allowed(
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-/// Returns the rules of a check of a live cluster, as YAML: those of a ClusterRole, and those of a Role in each
-/// namespace that gets probe pods. `has_all` is whether the check may list objects in all namespaces.
-pub(super) fn rights_of_check(settings: &Settings, has_all: bool) -> [String; 2] {
-    let rules = [of_cluster(settings, has_all), with_control(&IN_TENANTS, settings)];
-    rules.map(|rules| rules.iter().map(|rule| as_yaml(rule, rule.verbs)).collect())
+/// Permissions that a check needs, as rules in YAML.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rights {
+    /// Rules of a ClusterRole.
+    pub cluster: String,
+    /// Rules of Roles, each with the namespaces that need such a Role.
+    pub roles: Vec<(BTreeSet<String>, String)>,
+}
+
+/// Returns the permissions for a check that adds pods to these namespaces of tenants. `has_all` is whether it may list
+/// objects in all namespaces.
+pub(super) fn rights_of_check(settings: &Settings, has_all: bool, tenants: BTreeSet<String>) -> Rights {
+    let yaml = |rules: &[Rule]| rules.iter().map(|rule| as_yaml(rule, rule.verbs)).collect();
+    let prepared: BTreeSet<String> = settings.prepared_namespaces.iter().cloned().collect();
+    let roles = [(tenants, &IN_TENANTS[..]), (prepared, &IN_CANARIES)];
+    let needed = roles.into_iter().filter(|(namespaces, _)| !namespaces.is_empty());
+    Rights {
+        cluster: yaml(&of_cluster(settings, has_all)),
+        roles: needed.map(|(namespaces, rules)| (namespaces, yaml(&with_control(rules, settings)))).collect(),
+    }
 }
 
 fn as_yaml(rule: &Rule, verbs: &[&str]) -> String {

@@ -51,6 +51,16 @@ impl Canaries {
         Self { has_no_sentinels: true, ..Self::default() }
     }
 
+    /// Creates their namespace, if it does not exist yet.
+    pub(super) async fn create_namespace(&self, shared: &Arc<Shared>) -> Result<(), Error> {
+        let mut started = self.started.lock().await;
+        let Running { deployment, world } = started.get_or_insert_with(|| Running::new(shared));
+        match world.cluster.pods.as_slice() {
+            [] => deployment.converge(world).await.map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the canaries and sentinels of these nodes. Starts the missing ones, and replaces those that are lost.
     pub(super) async fn on(&self, shared: &Arc<Shared>, nodes: &[String]) -> Result<Started, Error> {
         let mut started = self.started.lock().await;

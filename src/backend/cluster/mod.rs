@@ -53,6 +53,7 @@ use crate::scenario::Scenario;
 use crate::snapshot::{Identity, Unmodelled};
 use crate::world::{Action, Deployed, EndpointName, PodChange, World};
 
+pub use access::Rights;
 use canaries::Canaries;
 pub use connect::{Target, shell_word};
 use deployment::Deployment;

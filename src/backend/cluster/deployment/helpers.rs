@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Deployment;
+use super::{Deployment, Kind};
 use crate::backend::Error;
 use crate::backend::cluster::live::Entry;
 use crate::backend::cluster::shared::Shared;
@@ -14,7 +14,7 @@ impl Deployment {
     /// Returns a deployment in the namespace of the helpers.
     pub(in crate::backend::cluster) fn of_helpers(shared: Arc<Shared>) -> Self {
         let names = shared.names_of_helpers();
-        Self::new(shared, names, Vec::new())
+        Self { kind: Kind::Helpers(BTreeMap::new()), ..Self::new(shared, names, Vec::new()) }
     }
 
     /// Brings the cluster to a state of which all pods are helpers. Replaces those that are lost. `entries` are the running
@@ -25,10 +25,14 @@ impl Deployment {
         entries: BTreeMap<Identity, Entry>,
     ) -> Result<(), Error> {
         self.remove_lost().await?;
-        let is_other = |helper: &&Identity| entries.get(*helper) != self.entries.get(*helper);
+        let known = |helper: &Identity| match &self.kind {
+            Kind::Helpers(known) => known.get(helper),
+            Kind::Plain | Kind::Twins(_) | Kind::Strangers => None,
+        };
+        let is_other = |helper: &&Identity| entries.get(*helper) != known(helper);
         let others: Vec<Identity> = self.pods.keys().filter(is_other).cloned().collect();
         self.remove_pods(&others).await?;
-        self.entries = entries;
+        self.kind = Kind::Helpers(entries);
         self.use_nodes(world.cluster.nodes.iter().map(|node| node.name.clone()).collect());
         self.converge(world).await.map(drop)
     }

@@ -39,12 +39,7 @@ use crate::world::{Absence, Capability, Deployed, DnsServer, EndpointName, World
 pub(super) struct Deployment {
     shared: Arc<Shared>,
     names: Names,
-    /// The owners of all that is created, by namespace. `None` if the namespaces are the run's, so that everything goes
-    /// with them.
-    owners: Option<Owners>,
-    /// The running pods whose networks the agents enter, by the names of the pods that do so. Empty for all other
-    /// deployments.
-    entries: BTreeMap<Identity, Entry>,
+    kind: Kind,
     /// The prepared namespaces in use. `None` if the run creates its own namespaces.
     borrowed: Option<Borrowed>,
     /// The cluster's nodes that stand for the logical nodes, in turn.
@@ -71,6 +66,18 @@ pub(super) struct Deployment {
     records: Option<(Arc<Agent>, Records)>,
 }
 
+/// What the pods of a deployment are.
+enum Kind {
+    /// The pods of a scenario, or canaries.
+    Plain,
+    /// Twins of running pods, in namespaces of tenants. All that is created in a namespace has an owner.
+    Twins(Owners),
+    /// Pods of no tenant. They are made as twins are, but their namespace is the run's, so everything goes with it.
+    Strangers,
+    /// Pods whose agents enter the networks of running pods, each with that pod.
+    Helpers(BTreeMap<Identity, Entry>),
+}
+
 /// A running pod, and the scenario's pod that it currently is.
 #[derive(Debug, Clone)]
 struct Running {
@@ -86,8 +93,7 @@ impl Deployment {
         Self {
             shared,
             names,
-            owners: None,
-            entries: BTreeMap::new(),
+            kind: Kind::Plain,
             borrowed: None,
             group,
             namespaces: BTreeMap::new(),

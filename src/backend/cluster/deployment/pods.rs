@@ -10,7 +10,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::{Deployment, Running, label_patch};
+use super::{Deployment, Kind, Running, label_patch};
 use crate::backend::cluster::advice;
 use crate::backend::cluster::channel::Channel;
 use crate::backend::cluster::objects::POD;
@@ -262,11 +262,18 @@ impl Deployment {
         loop {
             let image = source.image(node)?;
             let mut object = self.shared.maker.pod(pod, real, node, image)?;
-            if let Some(owner) = self.owner(&real.namespace)? {
-                self.shared.maker.make_twin(&mut object, node, owner);
-            }
-            if let Some(entry) = self.entries.get(&identity) {
-                self.shared.maker.make_helper(&mut object, node, entry);
+            match &self.kind {
+                Kind::Plain => {}
+                Kind::Twins(_) | Kind::Strangers => {
+                    let owner = self.owner(&real.namespace)?;
+                    self.shared.maker.make_twin(&mut object, node, owner);
+                }
+                Kind::Helpers(entries) => {
+                    let entry = entries.get(&identity).ok_or_else(|| {
+                        Error::failed(format!("create pod {identity}"), "it has no pod to enter")
+                    })?;
+                    self.shared.maker.make_helper(&mut object, node, entry);
+                }
             }
             let created = persistently(async || pods.create(&PostParams::default(), &object).await).await;
             match created {

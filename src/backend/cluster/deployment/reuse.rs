@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Deployment, Running};
+use super::{Deployment, Kind, Running};
 use crate::backend::Error;
 use crate::policy::Pod;
 use crate::snapshot::Identity;
@@ -85,9 +85,9 @@ impl Deployment {
         let again: Vec<Option<Identity>> = pods.iter().map(|pod| take(previous_names(pod)?)).collect();
         let mut new = |pod: &Pod| {
             let namespace = self.names.namespace(&pod.namespace);
-            let own = match &self.owners {
-                Some(_) => self.shared.maker.twin_name(&pod.name),
-                None => pod.name.clone(),
+            let own = match &self.kind {
+                Kind::Twins(_) | Kind::Strangers => self.shared.maker.twin_name(&pod.name),
+                Kind::Plain | Kind::Helpers(_) => pod.name.clone(),
             };
             let numbered = (2..).map(|number| format!("{own}-{number}"));
             let names = std::iter::once(own.clone()).chain(numbered);

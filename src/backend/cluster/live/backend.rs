@@ -1,72 +1,58 @@
 //! A check as a backend: it starts what a state needs, and watches whether that and the cluster stay as they are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::{try_join, try_join3};
 use k8s_openapi::api::core::v1 as core;
-use kube::ResourceExt;
 use kube::api::ListParams;
 
-use super::intact::{self, Recorded};
-use super::{Live, bystanders, owners, twins};
+use super::intact::Recorded;
+use super::twins::{self, ReadTwins};
+use super::{Live, bystanders, owners};
+use crate::backend::cluster::deployment::Deployment;
 use crate::backend::cluster::pods::RunningPod;
 use crate::backend::cluster::request::{bounded, list_whole};
-use crate::backend::cluster::shared::Shared;
 use crate::backend::{Agent, Backend, Canary, Error, LostPod, Sentinels};
-use crate::policy::{IpFamily, Labels};
+use crate::policy::IpFamily;
 use crate::snapshot::Identity;
 use crate::world::{Action, Deployed, EndpointName, World};
 
 impl Live {
     /// Starts the twins and helpers of a state, and the canaries on their nodes.
     async fn start(&mut self, world: &World) -> Result<(), Error> {
-        let state = &twins::only(world);
-        let pods = &state.cluster.pods;
-        let entered = world.entered.iter().filter_map(|pod| world.pod(&pod.namespace, &pod.name));
-        let nodes: BTreeSet<String> = pods.iter().chain(entered).filter_map(|pod| pod.node.clone()).collect();
+        let state = &twins::of_tenants(world);
+        let ends = world.twins.union(&world.entered).filter_map(|pod| world.pod(&pod.namespace, &pod.name));
+        let nodes: BTreeSet<String> = ends.filter_map(|pod| pod.node.clone()).collect();
         let nodes: Vec<String> = nodes.into_iter().collect();
-        let namespaces: BTreeSet<String> = pods.iter().map(|pod| pod.namespace.clone()).collect();
+        let namespaces: BTreeSet<String> =
+            state.cluster.pods.iter().map(|pod| pod.namespace.clone()).collect();
         // Before the requests, so that the end deletes what an interrupted request creates.
         self.used.extend(namespaces);
         self.shared.deployments.store(1, Ordering::Relaxed);
-        let Self { shared, deployment, helpers, used, canary_pods, .. } = self;
+        let Self { shared, deployment, helpers, strangers, used, canary_pods, .. } = self;
         let twins = async {
             let owners =
                 owners::create(&shared.client, &shared.maker, used.iter().map(String::as_str)).await?;
             deployment.start_twins(state, owners).await
         };
-        let ((), (), started) =
-            try_join3(twins, helpers.start(world), canary_pods.on(shared, &nodes)).await?;
+        let own = async {
+            canary_pods.create_namespace(shared).await?;
+            try_join(canary_pods.on(shared, &nodes), strangers.start(world)).await
+        };
+        let ((), (), (started, ())) = try_join3(twins, helpers.start(world), own).await?;
         self.canaries = started.canaries;
         self.running_canaries = started.pods;
         self.lost_at_start.extend(started.lost);
-        self.labels = self.read_twins().await?;
+        self.read = self.read_twins().await?;
         Ok(())
     }
 
-    /// Reads the twins back from the cluster. Returns their labels, by their names in the state.
-    async fn read_twins(&self) -> Result<BTreeMap<Identity, Labels>, Error> {
-        let Shared { client, maker, .. } = &*self.shared;
-        let selected = ListParams::default().labels(&self.shared.selector());
-        let lists = self.used.iter().map(|it| list_whole::<core::Pod>(client, it, &selected));
-        let found: BTreeMap<Identity, core::Pod> = bounded(lists)
-            .await?
-            .into_iter()
-            .flatten()
-            .map(|pod| (Identity::new(&pod.namespace().unwrap_or_default(), &pod.name_any()), pod))
-            .collect();
-        let mut labels = BTreeMap::new();
-        for (twin, real) in self.deployment.real_names() {
-            // A pod that was deleted in the meantime is lost, and is reported as such.
-            let Some(pod) = found.get(&real) else { continue };
-            if let Some(objection) = intact::objection(pod, &maker.owner_name()) {
-                return Err(Error::failed(format!("use the probe pod {twin}"), objection));
-            }
-            labels.insert(twin, pod.labels().clone());
-        }
-        Ok(labels)
+    /// Reads the twins in namespaces of tenants back from the cluster.
+    async fn read_twins(&self) -> Result<ReadTwins, Error> {
+        let owner = self.shared.maker.owner_name();
+        twins::read(&self.shared, &self.deployment, &self.used, Some(&owner)).await
     }
 
     /// Returns what is known of the twins and nodes of a state.
@@ -75,13 +61,8 @@ impl Live {
         for node in &world.cluster.nodes {
             deployed.assigned_nodes.insert(node.name.clone(), node.name.clone());
         }
-        for (twin, labels) in &self.labels {
-            let name = EndpointName::of_identity(twin);
-            deployed.pod_labels.insert(name.clone(), labels.clone());
-            if let Some((_, addresses)) = self.deployment.running_pod(twin) {
-                deployed.addresses.insert(name, addresses);
-            }
-        }
+        twins::add_to(&mut deployed, &self.deployment, &self.read);
+        self.strangers.add_to(&mut deployed, world);
         self.helpers.add_to(&mut deployed);
         deployed
     }
@@ -95,19 +76,23 @@ impl Live {
 
     /// Returns the twins and the pods of the canaries.
     fn running_pods(&self) -> impl Iterator<Item = RunningPod> {
-        self.deployment.running_pods().chain(self.running_canaries.iter().cloned())
+        let twins = self.deployments().into_iter().flat_map(Deployment::running_pods);
+        twins.chain(self.running_canaries.iter().cloned())
+    }
+
+    /// Returns the deployments of twins.
+    fn deployments(&self) -> [&Deployment; 2] {
+        [&self.deployment, &self.strangers.deployment]
     }
 
     /// Describes what is no longer as it was when the check began, or when its pods started.
     async fn changes(&self, world: &World) -> Result<Vec<String>, Error> {
         let client = &self.shared.client;
-        let (now, labels) = try_join(Recorded::read(client, &self.scope), self.read_twins()).await?;
+        let (now, read) = try_join(Recorded::read(client, &self.scope), self.read_twins()).await?;
         let mut changes = self.recorded.differences(&now, world);
         changes.extend(self.helpers.changes(world).await?);
-        let relabelled =
-            labels.iter().filter(|(twin, labels)| self.labels.get(*twin).is_some_and(|own| own != *labels));
-        changes
-            .extend(relabelled.map(|(twin, _)| format!("the labels of the probe pod {twin} were changed")));
+        changes.extend(twins::relabelled(&self.read, &read));
+        changes.extend(self.strangers.changes(world).await?);
         let all = ListParams::default();
         let services = self.used.iter().map(|it| list_whole::<core::Service>(client, it, &all));
         let services = bounded(services).await?.concat();
@@ -154,7 +139,10 @@ impl Backend for Live {
         let at_start = std::mem::take(&mut self.lost_at_start).into_iter();
         let now = self.lost();
         let helpers = self.helpers.take_lost_at_start();
-        at_start.chain(self.deployment.take_lost_at_start()).chain(helpers).chain(now).collect()
+        let Self { deployment, strangers, .. } = self;
+        let twins =
+            [deployment, &mut strangers.deployment].into_iter().flat_map(Deployment::take_lost_at_start);
+        at_start.chain(twins).chain(helpers).chain(now).collect()
     }
 
     fn has_lost_pod(&self) -> bool {
@@ -168,13 +156,15 @@ impl Backend for Live {
             EndpointName::Pod { namespace, name } => Identity::new(namespace, name),
             EndpointName::Service { .. } | EndpointName::Node(_) | EndpointName::External(_) => return false,
         };
-        let of_twin = || self.deployment.running_pod(&identity).map(|(_, addresses)| addresses);
+        let mut deployments = self.deployments().into_iter();
+        let of_twin = || deployments.find_map(|it| it.running_pod(&identity)).map(|(_, addresses)| addresses);
         let addresses = self.helpers.addresses(&identity).map(<[_]>::to_vec).or_else(of_twin);
         addresses.is_some_and(|own| own.first().is_some_and(|first| IpFamily::of(*first) == family))
     }
 
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>> {
-        self.deployment.agent(endpoint).or_else(|| self.helpers.agent(endpoint))
+        let mut deployments = self.deployments().into_iter();
+        deployments.find_map(|it| it.agent(endpoint)).or_else(|| self.helpers.agent(endpoint))
     }
 
     fn canaries(&self) -> Vec<Canary> {

@@ -113,12 +113,13 @@ fn spec(object: &DynamicObject) -> Value {
 }
 
 /// Describes what makes a pod something else than the twin that was sent, with what to do. `None` if it is one.
-pub(super) fn objection(pod: &core::Pod, owner: &str) -> Option<String> {
+/// `owner` is the name of its controller, if it has one.
+pub(super) fn objection(pod: &core::Pod, owner: Option<&str>) -> Option<String> {
     let advice = "exempt pods with the label app.kubernetes.io/managed-by=netproof from what did it";
     altered(pod, owner).map(|altered| format!("{altered}: {advice}"))
 }
 
-fn altered(pod: &core::Pod, owner: &str) -> Option<String> {
+fn altered(pod: &core::Pod, owner: Option<&str>) -> Option<String> {
     let what = format!("pod {}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
     // A load balancer's gate makes its controller send traffic to the pod before it is ready.
     if let Some(other) = readiness_gates(pod).find(|gate| *gate != NEVER) {
@@ -131,8 +132,8 @@ fn altered(pod: &core::Pod, owner: &str) -> Option<String> {
     if conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True") {
         return Some(format!("{what} is ready, so it may get traffic"));
     }
-    let mut owners = pod.owner_references().iter();
-    if !owners.any(|reference| reference.controller == Some(true) && reference.name == owner) {
+    let mut owners = pod.owner_references().iter().filter(|reference| reference.controller == Some(true));
+    if owners.next().map(|reference| reference.name.as_str()) != owner {
         return Some(format!("{what} has another controller"));
     }
     added_containers(&what, pod)
@@ -196,7 +197,7 @@ mod tests {
                     {"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": "1", "controller": true}]},
                 "spec": {"containers": [{"name": "agent"}], "readinessGates": [{"conditionType": NEVER}]},
                 "status": {"conditions": [{"type": "Ready", "status": ready}]}});
-            altered(&serde_json::from_value(pod).unwrap(), "netproof-r")
+            altered(&serde_json::from_value(pod).unwrap(), Some("netproof-r"))
         };
         assert_eq!(pod("False", "netproof-r"), None);
         assert_eq!(pod("True", "netproof-r").unwrap(), "pod x/p is ready, so it may get traffic");

@@ -17,6 +17,7 @@ mod objects;
 pub(super) mod owners;
 mod preflight;
 mod quota;
+mod strangers;
 mod twins;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,7 @@ use std::sync::atomic::Ordering;
 use futures_util::future::join;
 use tokio::time::sleep;
 
+use super::access::Rights;
 use super::canaries::Canaries;
 use super::deployment::Deployment;
 use super::pods::{ENDING, RunningPod};
@@ -44,6 +46,8 @@ pub(super) use helpers::LEVEL;
 use intact::Recorded;
 pub(super) use objects::{NEVER, OWNER, readiness_gates};
 pub(super) use owners::Owners;
+use strangers::Strangers;
+use twins::ReadTwins;
 
 /// A check of a live cluster.
 pub struct Live {
@@ -62,10 +66,11 @@ pub struct Live {
     lost_at_start: Vec<LostPod>,
     deployment: Deployment,
     helpers: Helpers,
-    /// Namespaces in which an owner may exist.
+    strangers: Strangers,
+    /// Namespaces of tenants in which an owner may exist.
     used: BTreeSet<String>,
-    /// Labels of the twins on the cluster, by their names in the state.
-    labels: BTreeMap<Identity, Labels>,
+    /// The twins in namespaces of tenants when they had started.
+    read: ReadTwins,
     warnings: Vec<String>,
     /// The twins that can be created, and the running pods whose networks can be entered.
     checked: BTreeSet<Identity>,
@@ -107,6 +112,7 @@ impl Live {
         Self {
             deployment: Deployment::of_twins(Arc::clone(&shared)),
             helpers: Helpers::new(Arc::clone(&shared)),
+            strangers: Strangers::new(Arc::clone(&shared)),
             shared,
             name,
             version,
@@ -117,7 +123,7 @@ impl Live {
             running_canaries: Vec::new(),
             lost_at_start: Vec::new(),
             used: BTreeSet::new(),
-            labels: BTreeMap::new(),
+            read: ReadTwins::new(),
             warnings: Vec::new(),
             checked: BTreeSet::new(),
             is_broken: false,
@@ -191,10 +197,19 @@ impl Live {
         }
     }
 
-    /// Returns the permissions that the check needs, as rules in YAML: those of a ClusterRole, and those of a Role in each
-    /// namespace that gets probe pods.
-    pub fn rights(&self) -> [String; 2] {
-        access::rights_of_check(&self.shared.maker.settings, self.scope.is_empty())
+    /// Returns the permissions that the check of a state needs.
+    pub fn rights(&self, world: &World) -> Rights {
+        let twins = world.twins.iter().filter(|twin| !world.is_stranger(twin));
+        let tenants = twins.map(|twin| twin.namespace.clone()).collect();
+        access::rights_of_check(&self.shared.maker.settings, self.scope.is_empty(), tenants)
+    }
+
+    /// Returns the labels that the namespace of the pods that belong to no tenant has, or will have.
+    ///
+    /// # Errors
+    /// If a prepared namespace cannot be read.
+    pub async fn labels_of_strangers(&self) -> Result<Labels, Error> {
+        strangers::labels_to_be(&self.shared).await
     }
 
     /// Returns whether the check may have created something.

@@ -87,14 +87,14 @@ impl Maker {
     }
 
     /// Turns a probe pod into a twin on a node: a pod that gets no traffic, that no controller adopts, and that is removed
-    /// with its owner.
+    /// with its owner, if it has one.
     pub(in crate::backend::cluster) fn make_twin(
         &self,
         pod: &mut core::Pod,
         node: &str,
-        owner: &OwnerReference,
+        owner: Option<&OwnerReference>,
     ) {
-        pod.metadata.owner_references = Some(vec![owner.clone()]);
+        pod.metadata.owner_references = owner.map(|owner| vec![owner.clone()]);
         let labels = pod.metadata.labels.take().unwrap_or_default();
         pod.metadata.labels = Some(self.twin_labels(&labels));
         let annotations = pod.metadata.annotations.get_or_insert_default();
@@ -204,7 +204,7 @@ mod tests {
         };
         let real = Identity::new("shop", &maker.twin_name("web@n"));
         let mut object = maker.pod(&pod, &real, "n", "pause").unwrap();
-        maker.make_twin(&mut object, "n", &reference(&owner));
+        maker.make_twin(&mut object, "n", Some(&reference(&owner)));
         insta::assert_snapshot!(serde_json::to_string_pretty(&serde_json::json!([owner, object])).unwrap());
     }
 

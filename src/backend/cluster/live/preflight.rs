@@ -133,10 +133,10 @@ async fn try_out(shared: &Shared, twin: &Twin<'_>) -> Result<Option<String>, Err
     let real = Identity::new(&twin.pod.namespace, &maker.twin_name(&twin.pod.name));
     let image = maker.source.image(twin.node)?;
     let mut object = maker.pod(twin.known, &real, twin.node, image)?;
-    maker.make_twin(&mut object, twin.node, &sample_owner(&maker.owner_name()));
+    maker.make_twin(&mut object, twin.node, Some(&sample_owner(&maker.owner_name())));
     let pods: Api<core::Pod> = Api::namespaced(client.clone(), &twin.pod.namespace);
     let problem = match dry_run(&pods, &object).await {
-        Ok(accepted) => accepted.and_then(|pod| intact::objection(&pod, &maker.owner_name())),
+        Ok(accepted) => accepted.and_then(|pod| intact::objection(&pod, Some(&maker.owner_name()))),
         // Another image may be accepted.
         Err(refusal) if advice::is_about_images(&refusal) => None,
         Err(refusal) => {
