@@ -111,13 +111,13 @@ pub async fn check<B: Backend>(
     mut interrupted: watch::Receiver<bool>,
 ) -> Checked {
     let start = Instant::now();
-    let asked = tokio::select! {
+    // What the repetitions before an interruption have shown stays.
+    let mut asked = Asked::default();
+    let is_interrupted = tokio::select! {
         biased;
-        _ = interrupted.wait_for(|interrupted| *interrupted) => None,
-        asked = ask(plan, settings, backend, progress) => Some(asked),
+        _ = interrupted.wait_for(|interrupted| *interrupted) => true,
+        () = ask(plan, settings, backend, progress, &mut asked) => false,
     };
-    let is_interrupted = asked.is_none();
-    let mut asked = asked.unwrap_or_default();
     let (questions, silent) = (std::mem::take(&mut asked.questions), std::mem::take(&mut asked.silent));
     let unasked = plan.unasked.iter().map(|(from, to)| format!("nothing is asked from {from} to {to}"));
     let required = asked.required.iter().map(|to| format!("nobody answers at {to}, which must be reached"));
@@ -165,14 +165,17 @@ async fn ask(
     settings: &Settings,
     backend: &mut impl Backend,
     progress: &dyn Fn(Progress),
-) -> Asked {
+    asked: &mut Asked,
+) {
     let (all, mut cells) = (plan.cells(), Vec::new());
     let mut observer = Observer::new(plan.world.clone(), Questions::These(&all), &settings.observe, backend);
-    let mut asked = Asked::default();
     progress(Progress::Starting { pods: plan.coverage.twins });
     match observer.start().await {
         Ok(took) => asked.start = took,
-        Err(error) => return Asked { failure: Some(error), ..asked },
+        Err(error) => {
+            asked.failure = Some(error);
+            return;
+        }
     }
     let without: HashSet<Cell> = observer.find_references(&all).await.into_iter().collect();
     let is_asked = |question: &Question| !without.contains(&question.cell);
@@ -200,7 +203,6 @@ async fn ask(
     }
     asked.timeout = observer.calibrated;
     asked.lost = observer.backend.lost_pods();
-    asked
 }
 
 /// Makes a difference inconclusive: packets may have followed policies that are not those of the snapshot.
