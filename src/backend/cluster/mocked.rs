@@ -18,6 +18,7 @@ use kube::Client;
 use kube::api::ApiResource;
 use kube::client::Body;
 use serde_json::{Value, json};
+use tower::{BoxError, service_fn};
 
 use super::agent_source::AgentSource;
 use super::cluster_policies::Support;
@@ -50,19 +51,20 @@ fn client_with_bodies(mut answer: impl FnMut(&Method, &str, &Value) -> Answer + 
 }
 
 /// Returns a client of a server that answers by method, path with query, and body.
-fn client_with_queries(mut answer: impl FnMut(&Method, &Uri, &Value) -> Answer + Send + 'static) -> Client {
-    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
-    tokio::spawn(async move {
-        while let Some((request, send)) = handle.next_request().await {
+fn client_with_queries(answer: impl FnMut(&Method, &Uri, &Value) -> Answer + Send + 'static) -> Client {
+    let answer = Arc::new(Mutex::new(answer));
+    let serve = move |request: Request<Body>| {
+        let answer = Arc::clone(&answer);
+        async move {
             let (head, body) = request.into_parts();
-            let body = body.collect_bytes().await.unwrap();
+            let body = body.collect_bytes().await?;
             let body = serde_json::from_slice(&body).unwrap_or_default();
-            let (status, body) = answer(&head.method, &head.uri, &body);
-            let body = Body::from(serde_json::to_vec(&body).unwrap());
-            send.send_response(Response::builder().status(status).body(body).unwrap());
+            let (status, body) = answer.lock().unwrap()(&head.method, &head.uri, &body);
+            let body = Body::from(serde_json::to_vec(&body)?);
+            Ok::<_, BoxError>(Response::builder().status(status).body(body)?)
         }
-    });
-    Client::new(service, "default")
+    };
+    Client::new(service_fn(serve), "default")
 }
 
 pub(super) fn status(code: u16, message: &str) -> Answer {

@@ -8,6 +8,7 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
+use tower::{BoxError, service_fn};
 
 use super::super::cluster_policies::Support;
 use super::super::pods::{NotReady, PodWatch};
@@ -25,6 +26,46 @@ struct Pods {
     events: Vec<Value>,
 }
 
+impl Pods {
+    /// Returns the status and the body of the answer to a request.
+    fn answer(
+        &mut self,
+        method: &Method,
+        path: &str,
+        is_watch: bool,
+        body: &Value,
+        fate: impl Fn(&str) -> Option<Vec<Value>>,
+    ) -> (u16, String) {
+        match (method, path) {
+            (&Method::POST, path) if path.ends_with("/pods") => {
+                let name = body["metadata"]["name"].as_str().unwrap().to_owned();
+                let fate = fate(&name);
+                self.created.push(name);
+                match fate {
+                    Some(events) => {
+                        self.events.extend(events);
+                        (201, body.to_string())
+                    }
+                    None => (403, status(403, "no more").1.to_string()),
+                }
+            }
+            (&Method::POST, _) => (201, created().1.to_string()),
+            (&Method::GET, "/api/v1/pods") if is_watch => {
+                let events = std::mem::take(&mut self.events);
+                (200, events.iter().map(|event| format!("{event}\n")).collect())
+            }
+            (&Method::GET, "/api/v1/pods") => (200, list(&[]).1.to_string()),
+            (&Method::DELETE, path) => {
+                let name = path.rsplit('/').next().unwrap();
+                self.deleted.push(name.to_owned());
+                self.events.push(event("DELETED", name, &Value::Null, true));
+                (200, body.to_string())
+            }
+            _ => (404, status(404, "not found").1.to_string()),
+        }
+    }
+}
+
 fn event(kind: &str, name: &str, status: &Value, is_leaving: bool) -> Value {
     let leaving = is_leaving.then_some("2026-11-30T00:00:00Z");
     let metadata = json!({"name": name, "namespace": "netproof-r-1-x", "resourceVersion": "2",
@@ -34,53 +75,24 @@ fn event(kind: &str, name: &str, status: &Value, is_leaving: bool) -> Value {
 
 /// Returns a client of a cluster. `fate` returns the events of a new pod, or `None` if the API server refuses it.
 fn client(pods: &Arc<Mutex<Pods>>, fate: impl Fn(&str) -> Option<Vec<Value>> + Send + 'static) -> Client {
-    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
-    let pods = Arc::clone(pods);
-    tokio::spawn(async move {
-        while let Some((request, send)) = handle.next_request().await {
+    let server = Arc::new(Mutex::new((Arc::clone(pods), fate)));
+    let serve = move |request: Request<Body>| {
+        let server = Arc::clone(&server);
+        async move {
             let (head, body) = request.into_parts();
-            let body: Value =
-                serde_json::from_slice(&body.collect_bytes().await.unwrap()).unwrap_or_default();
-            let (path, is_watch) =
-                (head.uri.path(), head.uri.query().is_some_and(|it| it.contains("watch=")));
-            let mut pods = pods.lock().unwrap();
-            let (code, answer) = match (&head.method, path) {
-                (&Method::POST, path) if path.ends_with("/pods") => {
-                    let name = body["metadata"]["name"].as_str().unwrap().to_owned();
-                    let fate = fate(&name);
-                    pods.created.push(name);
-                    match fate {
-                        Some(events) => {
-                            pods.events.extend(events);
-                            (201, body.to_string())
-                        }
-                        None => (403, status(403, "no more").1.to_string()),
-                    }
-                }
-                (&Method::POST, _) => (201, created().1.to_string()),
-                (&Method::GET, "/api/v1/pods") if is_watch => {
-                    let events = std::mem::take(&mut pods.events);
-                    (200, events.iter().map(|event| format!("{event}\n")).collect())
-                }
-                (&Method::GET, "/api/v1/pods") => (200, list(&[]).1.to_string()),
-                (&Method::DELETE, path) => {
-                    let name = path.rsplit('/').next().unwrap();
-                    pods.deleted.push(name.to_owned());
-                    pods.events.push(event("DELETED", name, &Value::Null, true));
-                    (200, body.to_string())
-                }
-                _ => (404, status(404, "not found").1.to_string()),
+            let body: Value = serde_json::from_slice(&body.collect_bytes().await?).unwrap_or_default();
+            let is_watch = head.uri.query().is_some_and(|query| query.contains("watch="));
+            let (code, answer) = {
+                let server = server.lock().unwrap();
+                let (pods, fate) = &*server;
+                pods.lock().unwrap().answer(&head.method, head.uri.path(), is_watch, &body, fate)
             };
-            tokio::spawn(async move {
-                // An API server keeps a watch open.
-                sleep(Duration::from_millis(if is_watch { 5 } else { 0 })).await;
-                send.send_response(
-                    Response::builder().status(code).body(Body::from(answer.into_bytes())).unwrap(),
-                );
-            });
+            // An API server keeps a watch open.
+            sleep(Duration::from_millis(if is_watch { 5 } else { 0 })).await;
+            Ok::<_, BoxError>(Response::builder().status(code).body(Body::from(answer.into_bytes()))?)
         }
-    });
-    Client::new(service, "default")
+    };
+    Client::new(service_fn(serve), "default")
 }
 
 /// Starts a pod. Returns the error, the pods that were created and deleted, and those that were lost.
