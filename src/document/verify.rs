@@ -34,7 +34,7 @@ pub struct VerifyDocument {
     pub coverage: Coverage,
     /// Destinations that nobody reaches, so that nothing was asked about them.
     pub silent: Vec<String>,
-    /// What a pass would have to rest on and was not asked.
+    /// What a pass would have to rest on and is not known.
     #[serde(default)]
     pub lacks: Vec<String>,
     pub matrix: Vec<TenantPair>,

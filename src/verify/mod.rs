@@ -2,6 +2,7 @@
 //! expectation and observation.
 
 mod address;
+mod blind;
 mod class;
 mod end;
 mod gap;

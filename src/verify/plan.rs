@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::address::families;
+use super::blind::blind;
 use super::class::{Class, classes, twin};
 use super::end::End;
 use super::gap::{Gap, gaps};
@@ -39,6 +40,8 @@ pub struct Plan {
     pub coverage: Coverage,
     /// Pairs of tenants about which `--max-probes` leaves out everything.
     pub unasked: BTreeSet<(String, String)>,
+    /// Policies whose rules select pods that were not seen.
+    pub blind: BTreeSet<Identity>,
     /// Indices of the twins in the cluster's pods, each with those of the running pods for which it stands.
     members: Vec<(usize, Vec<usize>)>,
 }
@@ -124,7 +127,8 @@ impl Plan {
         let label_leaks = label_leaks(&snapshot.cluster, tenancy);
         let gaps = gaps(&snapshot.cluster, tenancy);
         let notes = notes(&snapshot.cluster, tenancy, options);
-        Ok(Self { world, questions, gaps, notes, label_leaks, coverage, unasked, members })
+        let blind = blind(snapshot);
+        Ok(Self { world, questions, gaps, notes, label_leaks, coverage, unasked, blind, members })
     }
 
     /// Returns the twins, each with the running pods for which it stands.

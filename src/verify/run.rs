@@ -34,8 +34,8 @@ pub struct Checked {
     forbids: bool,
     /// Whether the engine has found a policy gap that counts.
     has_gap: bool,
-    /// What a pass would have to rest on and was not asked: required connections to destinations that nobody reaches, and
-    /// pairs of tenants that `--max-probes` leaves out.
+    /// What a pass would have to rest on and is not known: required connections to destinations that nobody reaches, pairs of
+    /// tenants that `--max-probes` leaves out, and rules for pods that were not seen.
     pub lacks: Vec<String>,
     /// The questions that were asked, in the order of the cells.
     pub questions: Vec<Question>,
@@ -121,7 +121,10 @@ pub async fn check<B: Backend>(
     let (questions, silent) = (std::mem::take(&mut asked.questions), std::mem::take(&mut asked.silent));
     let unasked = plan.unasked.iter().map(|(from, to)| format!("nothing is asked from {from} to {to}"));
     let required = asked.required.iter().map(|to| format!("nobody answers at {to}, which must be reached"));
-    let lacks = required.chain(unasked).collect();
+    let blind = plan.blind.iter().map(|policy| {
+        format!("what NetworkPolicy {policy} allows is not known, because it selects namespaces that were not seen")
+    });
+    let lacks = required.chain(unasked).chain(blind).collect();
     let scenario = asked.into_scenario(settings.repeat, start.elapsed());
     let matrix = Matrix::new(&questions, scenario.steps.first());
     let result = |scenario: ScenarioResult| RunResult {
