@@ -23,13 +23,13 @@ use crate::deviation::Fault;
 use crate::document::{NeededRights, NeededRole, VerifyDocument, VerifyPlanDocument};
 use crate::expect::misspelt;
 use crate::observe;
-use crate::policy::{Cluster, Labels};
+use crate::policy::Labels;
 use crate::report;
 use crate::report::style::count;
 use crate::snapshot::Snapshot;
 use crate::tenants::{Tenancy, Tenants, well_known_key};
 use crate::verdict::Environment;
-use crate::verify::{Options, Plan, Progress, Settings, check, place, resolve};
+use crate::verify::{Options, Plan, Progress, Settings, add_namespace, check, families, place};
 
 /// Check with packets whether the tenants of a live cluster are isolated
 ///
@@ -141,9 +141,13 @@ pub(super) fn verify(args: &VerifyArgs, everything: bool) -> anyhow::Result<Exit
 fn in_lab(args: &VerifyArgs, everything: bool) -> anyhow::Result<ExitCode> {
     let namespace = args.namespace.as_deref();
     let mut snapshot = manifests::snapshot(&args.manifests, namespace, "netproof verify -")?;
+    // The lab has addresses of its own, of the same families.
+    let families = families(&snapshot.cluster);
     place(&mut snapshot.cluster);
-    let (tenancy, strangers) = args.tenancy(&mut snapshot, Labels::new())?;
-    let plan = Plan::new(&snapshot, &tenancy, &args.plan(BTreeSet::new(), strangers))?;
+    let tenancy = args.tenancy(&snapshot)?;
+    let strangers = add_namespace(&mut snapshot.cluster, Labels::new());
+    let plan =
+        Plan::new(&snapshot, &tenancy, &Options { families, ..args.plan(BTreeSet::new(), strangers) })?;
     let environment = args.environment(&snapshot, lab_environment(args.fault));
     if args.dry_run {
         return args.show_plan(&plan, &tenancy, environment.warnings, None, everything);
@@ -194,7 +198,8 @@ async fn open(args: &VerifyArgs) -> anyhow::Result<Opened> {
     // Before the snapshot, so that no later change is missed.
     let mut live = Live::open(args.probes.settings()?, &scope.namespaces).await?;
     let mut snapshot = args.live.read_now(&args.probes.target).await?;
-    let (tenancy, strangers) = args.tenancy(&mut snapshot, live.labels_of_strangers().await?)?;
+    let tenancy = args.tenancy(&snapshot)?;
+    let strangers = add_namespace(&mut snapshot.cluster, live.labels_of_strangers().await?);
     let nodes = snapshot.cluster.nodes.iter().map(|node| node.name.clone());
     let unusable = nodes.filter(|node| live.obstacle(node).is_some()).collect();
     let plan = Plan::new(&snapshot, &tenancy, &args.plan(unusable, strangers))?;
@@ -255,9 +260,16 @@ impl VerifyArgs {
         })
     }
 
-    fn plan(&self, unusable: BTreeSet<String>, strangers: Option<String>) -> Options {
+    fn plan(&self, unusable: BTreeSet<String>, strangers: String) -> Options {
         let Self { max_probes: most, through_nodes, to_workloads, .. } = *self;
-        Options { unusable, strangers, most, through_nodes, to_workloads }
+        Options {
+            unusable,
+            strangers: Some(strangers),
+            families: Vec::new(),
+            most,
+            through_nodes,
+            to_workloads,
+        }
     }
 
     fn check_lab(&self) -> anyhow::Result<()> {
@@ -280,15 +292,10 @@ impl VerifyArgs {
         Ok(())
     }
 
-    /// Returns the tenants, and the namespace of strangers, which it adds with these labels. `None` if there can be none.
-    fn tenancy(&self, snapshot: &mut Snapshot, labels: Labels) -> anyhow::Result<(Tenancy, Option<String>)> {
-        let tenants = self.written_tenants(&snapshot.cluster)?;
-        Ok(resolve(&tenants, &mut snapshot.cluster, labels)?)
-    }
-
-    fn written_tenants(&self, cluster: &Cluster) -> anyhow::Result<Tenants> {
+    fn tenancy(&self, snapshot: &Snapshot) -> anyhow::Result<Tenancy> {
+        let cluster = &snapshot.cluster;
         if let Some(file) = &self.tenants {
-            return Ok(Tenants::read(&manifests::one(file)?)?);
+            return Ok(Tenants::read(&manifests::one(file)?)?.resolve(cluster)?);
         }
         let key = match &self.tenant_label {
             Some(key) => key,
@@ -298,7 +305,7 @@ impl VerifyArgs {
                 key
             }
         };
-        Ok(Tenants::by_label(cluster, key)?)
+        Ok(Tenants::by_label(cluster, key)?.resolve(cluster)?)
     }
 
     /// Adds what the snapshot says to the environment.

@@ -62,7 +62,9 @@ impl Report<'_> {
     fn verdict(&mut self) {
         let VerifyDocument { outcome, coverage, differences, tenants, co_owned, run, .. } = self.document;
         let enforced = || differences.iter().filter(|it| !it.monitored);
-        let is_only_monitored = differences.iter().any(|it| it.monitored && it.is_open());
+        let is_open_gap = |gap: &Gap| gap.monitored && gap.wanted == Decision::Deny;
+        let is_only_monitored = differences.iter().any(|it| it.monitored && it.is_open())
+            || self.document.gaps.iter().any(is_open_gap);
         let (word, style) = match outcome {
             Outcome::Pass if is_only_monitored => ("MONITORED", UNSURE),
             Outcome::Pass => ("ISOLATED", GOOD),

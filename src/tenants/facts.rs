@@ -97,6 +97,11 @@ impl Facts {
         self.node_of.get(&address).map(String::as_str)
     }
 
+    /// Returns the addresses of nodes and API servers, about which the intent says something of their own.
+    pub(super) fn special_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.node_of.keys().copied().chain(self.api_servers.iter().map(|(address, _)| *address))
+    }
+
     /// Returns whether an API server listens there.
     pub(super) fn is_api_server(&self, address: IpAddr, port: Port, protocol: Protocol) -> bool {
         protocol == Protocol::Tcp && self.api_servers.contains(&(address, port))

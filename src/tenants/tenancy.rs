@@ -198,6 +198,17 @@ impl Tenancy {
         metadata.into_iter().chain(services).chain(outside).collect()
     }
 
+    /// Returns all ranges of addresses at whose edges the intent may change, in either direction.
+    pub fn address_ranges(&self) -> Vec<IpNet> {
+        let of_services = self.services.iter().filter_map(|service| match &service.who {
+            Who::Pods(_) | Who::ApiServer => None,
+            Who::Addresses(addresses) => Some(addresses),
+        });
+        let named = self.outside.iter().map(|rule| &rule.addresses).chain(of_services).flatten().copied();
+        let targets = self.targets().into_iter().flat_map(|target| target.addresses);
+        named.chain(targets).chain(self.facts.special_addresses().map(IpNet::from)).collect()
+    }
+
     /// Returns the ports of nodes about which something is said.
     pub fn node_ports(&self) -> BTreeSet<(Protocol, Port)> {
         let of_nodes = standing::node_ports(self.standing);

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::address::{UNUSED, families};
+use super::address::{UNUSED, next, previous};
 use super::question::tenants_of;
 use super::stranger;
 use crate::policy::{
@@ -15,7 +15,7 @@ use crate::policy::{
     PortRange, Protocol, Reach,
 };
 use crate::snapshot::Identity;
-use crate::tenants::{Intent, Mode, Party, Target, Tenancy, Wish};
+use crate::tenants::{Intent, Mode, Party, Tenancy, Wish};
 
 /// Connections between two ends that the policies decide otherwise than their owners want.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,16 +64,15 @@ impl End {
 }
 
 /// Returns the policy gaps of a cluster.
-pub(super) fn gaps(cluster: &Cluster, tenancy: &Tenancy) -> Vec<Gap> {
-    let families = families(cluster);
+pub(super) fn gaps(cluster: &Cluster, tenancy: &Tenancy, families: &[IpFamily]) -> Vec<Gap> {
     let mut cluster = cluster.clone();
-    let namespace = format!("a-namespace-of-{}", stranger::NAMESPACE);
+    let namespace = "a-namespace-of-no-tenant".to_owned();
     cluster.namespaces.push(Namespace::new(&namespace, Labels::new()));
     cluster.pods.push(Pod { namespace, name: stranger::NAME.to_owned(), ..Pod::default() });
     let engine = Engine::new(cluster);
     let mut reach = engine.reach();
     let pods = pods(&engine, &reach, tenancy);
-    let addresses = addresses(&families, &reach, &tenancy.targets());
+    let addresses = addresses(families, &reach, &tenancy.address_ranges());
     let named: Vec<(Protocol, PortRange)> = named_ports(tenancy);
     let mut found = Found::default();
     for from in &pods {
@@ -161,30 +160,33 @@ fn pods(engine: &Engine, reach: &Reach<'_>, tenancy: &Tenancy) -> Vec<End> {
     ends
 }
 
-/// Returns an address for each part of the address space that policies treat alike, and for each part of the targets.
-fn addresses(families: &[IpFamily], reach: &Reach<'_>, targets: &[Target]) -> Vec<End> {
-    let nets: Vec<&IpNet> = targets.iter().flat_map(|target| &target.addresses).collect();
+/// Returns an address for each part of the address space that policies and intent treat alike. `nets` are the ranges at
+/// whose edges the intent may change.
+fn addresses(families: &[IpFamily], reach: &Reach<'_>, nets: &[IpNet]) -> Vec<End> {
     let mut ends = Vec::new();
     for (group, range) in reach.external().into_iter().filter(|(_, range)| families.contains(&range.family()))
     {
-        let in_range = |address: &IpAddr| {
-            IpFamily::of(*address) == range.family() && *address >= range.first() && *address <= range.last()
-        };
-        let unused = UNUSED.into_iter().find(in_range);
-        let mut chosen: BTreeSet<IpAddr> = [unused.unwrap_or_else(|| range.first())].into();
-        // A part of a target that lies in this part of the address space.
-        let overlapping = nets.iter().filter(|net| range.overlaps(net));
-        chosen.extend(overlapping.map(|net| net.network().max(range.first())));
-        for address in chosen {
-            ends.push(End {
-                name: format!("address {address} ({range})"),
-                group,
-                tenants: Vec::new(),
-                kind: Kind::Address(address),
-            });
+        for (first, last) in parts((range.first(), range.last()), nets) {
+            let in_part = |address: &IpAddr| {
+                IpFamily::of(*address) == range.family() && *address >= first && *address <= last
+            };
+            let address = UNUSED.into_iter().find(in_part).unwrap_or(first);
+            let name = format!("address {address} ({range})");
+            ends.push(End { name, group, tenants: Vec::new(), kind: Kind::Address(address) });
         }
     }
     ends
+}
+
+/// Splits a range of addresses where one of these ranges begins or ends. Each part is its first and its last address.
+fn parts((first, last): (IpAddr, IpAddr), nets: &[IpNet]) -> Vec<(IpAddr, IpAddr)> {
+    let is_inside = |address: &IpAddr| {
+        IpFamily::of(*address) == IpFamily::of(first) && *address > first && *address <= last
+    };
+    let edges = nets.iter().flat_map(|net| [Some(net.network()), next(net.broadcast())]).flatten();
+    let begins: BTreeSet<IpAddr> = edges.filter(is_inside).chain([first]).collect();
+    let ends = begins.iter().skip(1).filter_map(|begin| previous(*begin)).chain([last]);
+    begins.iter().copied().zip(ends.collect::<Vec<_>>()).collect()
 }
 
 /// Returns the ports at which the intent may change its mind.
@@ -221,6 +223,27 @@ fn segments(sets: &[&Connections], named: &[(Protocol, PortRange)]) -> Vec<(Prot
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_split_where_a_range_begins_and_behind_its_end() {
+        let nets = ["10.0.0.0/24", "10.0.0.0/8", "fd00::/8", "10.1.2.3/32"].map(|net| net.parse().unwrap());
+        let range = ["9.0.0.0", "255.255.255.255"].map(|address| address.parse().unwrap());
+        let parts: Vec<String> = parts((range[0], range[1]), &nets)
+            .into_iter()
+            .map(|(first, last)| format!("{first}-{last}"))
+            .collect();
+        assert_eq!(
+            parts,
+            [
+                "9.0.0.0-9.255.255.255",
+                "10.0.0.0-10.0.0.255",
+                "10.0.1.0-10.1.2.2",
+                "10.1.2.3-10.1.2.3",
+                "10.1.2.4-10.255.255.255",
+                "11.0.0.0-255.255.255.255"
+            ]
+        );
+    }
 
     #[test]
     fn ports_are_split_where_anything_changes() {

@@ -2,11 +2,11 @@
 //! expectation and observation.
 
 mod address;
-mod blind;
 mod class;
 mod end;
 mod gap;
 mod label_leak;
+mod lack;
 mod matrix;
 mod note;
 mod options;
@@ -19,6 +19,7 @@ mod run;
 mod stranger;
 mod workload;
 
+pub use address::families;
 pub use gap::Gap;
 pub use label_leak::LabelLeak;
 pub use matrix::{Matrix, Party, State};
@@ -27,4 +28,4 @@ pub use place::place;
 pub use plan::{Coverage, Error, Plan};
 pub use question::Question;
 pub use run::{Checked, Progress, Settings, check};
-pub use stranger::resolve;
+pub use stranger::add_namespace;

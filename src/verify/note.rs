@@ -50,9 +50,6 @@ pub(super) fn notes(cluster: &Cluster, tenancy: &Tenancy, options: &Options) -> 
             "what depends on the label {managed_by}, which a selector reads: probe pods have their own value"
         ));
     }
-    if options.strangers.is_none() {
-        notes.push("packets from and to pods of no tenant: the labels of the namespace for such probe pods make it a tenant's".to_owned());
-    }
     let services = cluster.services.iter().filter(|service| own.contains(&service.namespace)).count();
     if services > 0 && !options.to_workloads {
         notes.push(format!("{services} Services: their addresses are asked about only with --to-workloads"));

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use crate::policy::IpFamily;
+
 /// What a check does besides probing twins, and how much.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Nodes on which no probe pod can run.
     pub unusable: BTreeSet<String>,
-    /// Namespace of the probe pods that belong to no tenant. `None` if there can be none.
+    /// Namespace of the probe pods that belong to no tenant. `None` for no such pods.
     pub strangers: Option<String>,
+    /// Families that are asked about. Empty for those of the pods' addresses.
+    pub families: Vec<IpFamily>,
     /// Greatest count of questions.
     pub most: Option<usize>,
     /// Whether an agent uses the network of a running pod of each class, too.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::address::{UNUSED, families_with};
+use super::address::{UNUSED, families_with, next};
 use super::ports::{PortOf, unnamed};
 use super::question::{Ends, Question};
 use crate::policy::{Cluster, IpFamily, Pod, Port, PortRange, Protocol, Service};
@@ -33,7 +33,8 @@ impl Outside {
     pub(super) fn new(cluster: &Cluster, tenancy: &Tenancy) -> Self {
         let targets = tenancy.targets();
         let mut destinations: Vec<Destination> = Vec::new();
-        for destination in targets.iter().flat_map(addresses) {
+        let nets: Vec<IpNet> = targets.iter().flat_map(|target| &target.addresses).copied().collect();
+        for destination in targets.iter().flat_map(|target| addresses(target, &nets)) {
             // An address is one endpoint, however many targets name it.
             match destinations.iter_mut().find(|known| known.address == destination.address) {
                 Some(known) => known.ports.extend(destination.ports),
@@ -66,6 +67,16 @@ impl Outside {
             EndpointName::Node(_) | EndpointName::Pod { .. } | EndpointName::Service { .. } => None,
         };
         self.destinations.iter().filter_map(external).collect()
+    }
+
+    /// Returns the destinations that have no address of these families, with their ports.
+    pub(super) fn without_families(
+        &self,
+        families: &[IpFamily],
+    ) -> impl Iterator<Item = (&EndpointName, Party<'_>, &[PortOf])> {
+        let without =
+            self.destinations.iter().filter(move |it| !it.families.iter().any(|own| families.contains(own)));
+        without.filter_map(|it| Some((&it.name, it.party()?, it.ports.as_slice())))
     }
 
     /// Returns the questions about connections from these pods, which have addresses of these families. Only TCP tells
@@ -112,8 +123,8 @@ fn api_server(service: &Service) -> Option<Destination> {
     })
 }
 
-/// Returns one destination for each range of addresses: its first address stands for it.
-fn addresses(target: &Target) -> Vec<Destination> {
+/// Returns one destination for each range of addresses. `nets` are the ranges of all targets.
+fn addresses(target: &Target, nets: &[IpNet]) -> Vec<Destination> {
     let ports: Vec<PortOf> = match target.ports.is_empty() {
         true => {
             let usual = USUAL.into_iter().filter_map(|port| Some((Protocol::Tcp, Port::new(port)?)));
@@ -126,7 +137,7 @@ fn addresses(target: &Target) -> Vec<Destination> {
             .collect(),
     };
     let destination = |range: &IpNet| {
-        let address = representative(range);
+        let address = representative(range, nets);
         let name = match target.addresses.as_slice() {
             [_] => target.name.clone(),
             [] | [_, ..] => format!("{} {address}", target.name),
@@ -138,14 +149,19 @@ fn addresses(target: &Target) -> Vec<Destination> {
             ports: ports.clone(),
         }
     };
-    let usable = target.addresses.iter().filter(|range| is_usable(representative(range)));
+    let usable = target.addresses.iter().filter(|range| is_usable(representative(range, nets)));
     usable.map(destination).collect()
 }
 
-/// Returns the address that stands for a range: one that is reserved for documentation if it is so wide, or its first one.
-fn representative(range: &IpNet) -> IpAddr {
-    let unused = UNUSED.into_iter().find(|address| range.contains(address));
-    unused.or_else(|| range.hosts().next()).unwrap_or_else(|| range.addr())
+/// Returns the address that stands for a range: if possible, one that is in no narrower range, and one that is reserved for
+/// documentation.
+fn representative(range: &IpNet, nets: &[IpNet]) -> IpAddr {
+    let narrower = || nets.iter().filter(|net| range.contains(*net) && *net != range);
+    let behind = narrower().filter_map(|net| next(net.broadcast()));
+    let candidates = UNUSED.into_iter().chain(range.hosts().next()).chain(behind);
+    let mut own = candidates.filter(|address| range.contains(address));
+    let first = own.clone().next().unwrap_or_else(|| range.addr());
+    own.find(|address| !narrower().any(|net| net.contains(address))).unwrap_or(first)
 }
 
 /// Returns whether packets can be sent to an address over a network.

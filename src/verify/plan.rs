@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::address::families;
-use super::blind::blind;
 use super::class::{Class, classes, twin};
 use super::end::End;
 use super::gap::{Gap, gaps};
 use super::label_leak::{LabelLeak, label_leaks};
+use super::lack::lacks;
 use super::note::notes;
 use super::options::Options;
 use super::outside::Outside;
-use super::ports::{PortOf, edges, is_free, of_intent, served, unnamed};
+use super::ports::{PortOf, any_port, edges, is_free, of_intent, served, unnamed};
 use super::question::{Ends, Question};
-use super::stranger::strangers;
+use super::stranger::strangers as strangers_of;
 use super::workload;
 use crate::plan::Cell;
 use crate::policy::{Cluster, Engine, IpFamily, Pod, PodId, Reach};
@@ -38,10 +38,8 @@ pub struct Plan {
     pub label_leaks: Vec<LabelLeak>,
     /// How much of what could be asked is asked.
     pub coverage: Coverage,
-    /// Pairs of tenants about which `--max-probes` leaves out everything.
-    pub unasked: BTreeSet<(String, String)>,
-    /// Policies whose rules select pods that were not seen.
-    pub blind: BTreeSet<Identity>,
+    /// What a pass would have to rest on, and no question asks.
+    pub lacks: Vec<String>,
     /// Indices of the twins in the cluster's pods, each with those of the running pods for which it stands.
     members: Vec<(usize, Vec<usize>)>,
 }
@@ -85,19 +83,24 @@ impl Plan {
             return Err(Error::NoNodes);
         }
         let mut cluster = snapshot.cluster.clone();
-        let families = families(&cluster);
+        let families = match options.families.as_slice() {
+            [] => families(&cluster),
+            families => families.to_vec(),
+        };
         let mut twins = twins(snapshot, tenancy, &options.unusable, &mut cluster);
-        let strangers = options.strangers.as_deref().map(|name| strangers(name, &twins, &mut cluster));
-        let entered = if options.through_nodes { entered(&twins, &cluster) } else { Vec::new() };
-        twins.extend(strangers.into_iter().flatten());
-        let members: Vec<_> = twins.iter().map(|end| (end.index, end.class.members.clone())).collect();
-        let [twin_names, entered_names] = [&twins, &entered].map(|ends| identities(ends));
         let of_workloads = match options.to_workloads {
             true => workload::questions(&twins, &snapshot.cluster, tenancy, &families),
             false => Vec::new(),
         };
+        let strangers = options.strangers.as_deref();
+        let strangers = strangers.map(|name| strangers_of(name, &twins, &options.unusable, &mut cluster));
+        let entered = if options.through_nodes { entered(&twins, &cluster) } else { Vec::new() };
+        twins.extend(strangers.into_iter().flatten());
+        let members: Vec<_> = twins.iter().map(|end| (end.index, end.class.members.clone())).collect();
+        let [twin_names, entered_names] = [&twins, &entered].map(|ends| identities(ends));
         let ends: Vec<End> = twins.into_iter().chain(entered).collect();
-        let (mut questions, pairs) = questions(&ends, &cluster, tenancy, &families);
+        let (mut questions, pairs) =
+            questions(&ends, &cluster, tenancy, &families, options.strangers.as_deref());
         let outside = Outside::new(&cluster, tenancy);
         questions.extend(of_workloads);
         questions.extend(outside.questions(ends.iter().map(|end| &end.pod), tenancy, &families));
@@ -106,7 +109,10 @@ impl Plan {
         }
         let before = pairs_of_tenants(&questions);
         let left_out = cut(&mut questions, options.most);
-        let unasked = before.difference(&pairs_of_tenants(&questions)).cloned().collect();
+        let mut lacks = lacks(snapshot, tenancy, &ends, &outside, &families);
+        let after = pairs_of_tenants(&questions);
+        let unasked = before.difference(&after);
+        lacks.extend(unasked.map(|(from, to)| format!("nothing is asked from {from} to {to}")));
         let coverage = Coverage {
             pods: members.iter().map(|(_, members)| members.len()).sum(),
             twins: twin_names.len(),
@@ -125,10 +131,9 @@ impl Plan {
             ..World::default()
         };
         let label_leaks = label_leaks(&snapshot.cluster, tenancy);
-        let gaps = gaps(&snapshot.cluster, tenancy);
+        let gaps = gaps(&snapshot.cluster, tenancy, &world.families);
         let notes = notes(&snapshot.cluster, tenancy, options);
-        let blind = blind(snapshot);
-        Ok(Self { world, questions, gaps, notes, label_leaks, coverage, unasked, blind, members })
+        Ok(Self { world, questions, gaps, notes, label_leaks, coverage, lacks, members })
     }
 
     /// Returns the twins, each with the running pods for which it stands.
@@ -150,7 +155,7 @@ fn identities(ends: &[End]) -> BTreeSet<Identity> {
 
 /// Returns the ordered pairs of tenants about whose isolation something is asked.
 fn pairs_of_tenants(questions: &[Question]) -> BTreeSet<(String, String)> {
-    let pairs = questions.iter().filter(|question| question.is_between_tenants()).flat_map(|question| {
+    let pairs = questions.iter().filter(|it| it.is_between_tenants() && !it.monitored).flat_map(|question| {
         let to = |from: &String| question.to.iter().map(|to| (from.clone(), to.clone())).collect::<Vec<_>>();
         question.from.iter().flat_map(to)
     });
@@ -243,7 +248,9 @@ fn questions(
     cluster: &Cluster,
     tenancy: &Tenancy,
     families: &[IpFamily],
+    strangers: Option<&str>,
 ) -> (Vec<Question>, usize) {
+    let is_stranger = |end: &End| strangers == Some(end.pod.namespace.as_str());
     let engine = Engine::new(cluster.clone());
     let ids: Vec<PodId> = engine.pods().map(|(id, _)| id).collect();
     let mut reach = engine.reach();
@@ -252,11 +259,19 @@ fn questions(
     for from in ends {
         for to in ends.iter().filter(|to| to.index != from.index) {
             let pair = Ends::new(tenancy, &from.pod, EndpointName::of_pod(&to.pod), Some(&to.pod.namespace));
-            // Nothing is asked of pods of no tenant among themselves. The engine compares what is wanted of them.
+            // Strangers show for each other that their networks work.
+            if is_stranger(from) && is_stranger(to) {
+                pairs += 1;
+                let at = any_port().into_iter();
+                questions.extend(at.flat_map(|at| pair.questions(at, families.iter(), None)));
+                continue;
+            }
+            // Nothing is asked of other pods of no tenant among themselves. The engine compares what is wanted of them.
             if pair.are_of_no_tenant() {
                 continue;
             }
             pairs += 1;
+            let is_strange = is_stranger(from) || is_stranger(to);
             let mut ports = to.served.clone();
             ports.extend(of_intent.iter().copied().chain(unnamed()));
             if let Some((from, to)) = ids.get(from.index).zip(ids.get(to.index)) {
@@ -264,7 +279,9 @@ fn questions(
             }
             for at in ports.into_iter().filter(|port| is_free(port) && !to.taken.contains(port)) {
                 let (source, destination) = (Party::of_pod(&from.pod), Party::of_pod(&to.pod));
-                let intent = tenancy.intent(source, destination, at.1, at.0);
+                // No rule of the tenants is about netproof's own namespace. The engine compares what they want of pods of no
+                // tenant.
+                let intent = tenancy.intent(source, destination, at.1, at.0).filter(|_| !is_strange);
                 questions.extend(pair.questions(at, families.iter(), intent));
             }
         }

@@ -17,8 +17,11 @@ const UNNAMED: u16 = 54_321;
 /// Ports that netproof's agents need for themselves: for the kubelet, their API, canaries and sentinels.
 const RESERVED: std::ops::RangeInclusive<u16> = STARTUP_PORT..=15_130;
 
-/// Greatest count of ports beside those that rules name, for one set of connections.
+/// Greatest count of ports of each protocol beside those that rules name, for one set of connections.
 const MOST_BESIDE: usize = 16;
+
+/// The port of lookups, which network plugins may treat in a way of their own.
+const DNS: u16 = 53;
 
 /// Returns the ports that the members of a class serve: those that containers declare, and those to which Services lead.
 pub(super) fn served<'a>(members: impl Iterator<Item = &'a Pod>, cluster: &Cluster) -> BTreeSet<PortOf> {
@@ -56,14 +59,22 @@ fn edges_of(ranges: impl Iterator<Item = (Protocol, PortRange)>) -> BTreeSet<Por
         beside.insert((other, range.first()));
     }
     // Ports that a rule names are never left out. Policies themselves are compared on all ports, without packets.
-    ports.extend(beside.into_iter().take(MOST_BESIDE));
+    for protocol in Protocol::ALL {
+        ports.extend(beside.iter().filter(|(of, _)| *of == protocol).take(MOST_BESIDE));
+    }
     ports
 }
 
-/// Returns the ports that nobody names.
+/// Returns a port that nobody names.
+pub(super) fn any_port() -> Option<PortOf> {
+    Some((Protocol::Tcp, Port::new(UNNAMED)?))
+}
+
+/// Returns ports that are asked about although nobody names them.
 pub(super) fn unnamed() -> impl Iterator<Item = PortOf> {
-    let port = Port::new(UNNAMED);
-    [Protocol::Tcp, Protocol::Udp].into_iter().filter_map(move |protocol| Some((protocol, port?)))
+    let of =
+        |port| [Protocol::Tcp, Protocol::Udp].into_iter().filter_map(move |it| Some((it, Port::new(port)?)));
+    [DNS, UNNAMED].into_iter().flat_map(of)
 }
 
 /// Returns the ports at the edges of what the tenants name.

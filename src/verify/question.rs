@@ -106,6 +106,8 @@ impl Question {
         match (self.intent.as_ref().map(|intent| intent.wish), self.is_between_tenants()) {
             (Some(Wish::Forbidden), true) => 0,
             (Some(Wish::Required), _) => 1,
+            // A stranger shows one direction by itself.
+            (None, false) if self.from.is_empty() || self.to.is_empty() => 1,
             (Some(Wish::Forbidden), false) => 2,
             (Some(Wish::Permitted) | None, _) => 3,
         }

@@ -119,12 +119,7 @@ pub async fn check<B: Backend>(
         () = ask(plan, settings, backend, progress, &mut asked) => false,
     };
     let (questions, silent) = (std::mem::take(&mut asked.questions), std::mem::take(&mut asked.silent));
-    let unasked = plan.unasked.iter().map(|(from, to)| format!("nothing is asked from {from} to {to}"));
-    let required = asked.required.iter().map(|to| format!("nobody answers at {to}, which must be reached"));
-    let blind = plan.blind.iter().map(|policy| {
-        format!("what NetworkPolicy {policy} allows is not known, because it selects namespaces that were not seen")
-    });
-    let lacks = required.chain(unasked).chain(blind).collect();
+    let required = std::mem::take(&mut asked.required);
     let scenario = asked.into_scenario(settings.repeat, start.elapsed());
     let matrix = Matrix::new(&questions, scenario.steps.first());
     let result = |scenario: ScenarioResult| RunResult {
@@ -139,6 +134,11 @@ pub async fn check<B: Backend>(
         took: start.elapsed(),
     };
     let enforced = result(only_enforced(scenario.clone(), &questions));
+    let required = required.iter().map(|to| format!("nobody answers at {to}, which must be reached"));
+    let untold = enforced.proof().untold_enforcement_points;
+    let untold = (plan.coverage.left_out > 0 && untold > 0)
+        .then(|| format!("--max-probes leaves out what would show {untold} sets of policies by themselves"));
+    let lacks = plan.lacks.iter().cloned().chain(required).chain(untold).collect();
     let counts = |question: &&Question| !question.monitored && question.is_enforced();
     let mut counting = questions.iter().filter(counts);
     let forbids = counting.any(|question| question.wanted() == Some(Decision::Deny));

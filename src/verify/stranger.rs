@@ -6,53 +6,51 @@ use std::collections::BTreeSet;
 use super::class::Class;
 use super::end::End;
 use crate::policy::{Cluster, Labels, Namespace, Pod};
-use crate::source::Error;
-use crate::tenants::{Tenancy, Tenants};
 
 /// Name of the namespace.
-pub(super) const NAMESPACE: &str = "no-tenant";
+const NAMESPACE: &str = "no-tenant";
 
 /// First part of the names of strangers, and name of the imaginary pod of no tenant.
 pub(super) const NAME: &str = "any-pod";
 
-/// Adds the namespace of strangers, which has these labels, to a cluster, and finds the tenants. Returns its name. `None` if
-/// some tenant would own it because of its labels. Then the cluster stays as it is.
-///
-/// # Errors
-/// If the tenants do not fit the cluster.
-pub fn resolve(
-    tenants: &Tenants,
-    cluster: &mut Cluster,
-    labels: Labels,
-) -> Result<(Tenancy, Option<String>), Error> {
-    // What does not fit is said about the cluster alone.
-    let alone = tenants.resolve(cluster)?;
-    let is_taken = |name: &String| cluster.namespaces.iter().any(|namespace| namespace.name == *name);
-    let numbered = (2..).map(|number| format!("{NAMESPACE}-{number}"));
-    let mut names = std::iter::once(NAMESPACE.to_owned()).chain(numbered);
-    let Some(name) = names.find(|name| !is_taken(name)) else { return Ok((alone, None)) };
+/// Least count of strangers. They show for each other that their networks work.
+const LEAST: usize = 2;
+
+/// Adds the namespace of strangers, which has these labels, to a cluster. Returns its name, which no other namespace has.
+pub fn add_namespace(cluster: &mut Cluster, labels: Labels) -> String {
+    let mut name = NAMESPACE.to_owned();
+    let mut number = 2;
+    while cluster.namespaces.iter().any(|namespace| namespace.name == name) {
+        name = format!("{NAMESPACE}-{number}");
+        number += 1;
+    }
     let mut namespace = Namespace::new(&name, Labels::new());
     namespace.labels.extend(labels);
     cluster.namespaces.push(namespace);
-    match tenants.resolve(cluster) {
-        Ok(tenancy) if tenancy.tenants_of(&name).next().is_none() => Ok((tenancy, Some(name))),
-        Ok(_) | Err(_) => {
-            cluster.namespaces.pop();
-            Ok((alone, None))
-        }
-    }
+    name
 }
 
-/// Returns a stranger on each node of these ends, and adds them to the cluster.
-pub(super) fn strangers(namespace: &str, ends: &[End], cluster: &mut Cluster) -> Vec<End> {
-    let nodes: BTreeSet<&String> = ends.iter().map(|end| &end.class.node).collect();
-    let stranger = |node: &String| {
-        let pod = Pod {
-            namespace: namespace.to_owned(),
-            name: format!("{NAME}@{node}"),
-            node: Some(node.clone()),
-            ..Pod::default()
-        };
+/// Returns a stranger on each node of these ends, and adds them to the cluster. If it is only one node, there is another
+/// stranger on one that is not `unusable`.
+pub(super) fn strangers(
+    namespace: &str,
+    ends: &[End],
+    unusable: &BTreeSet<String>,
+    cluster: &mut Cluster,
+) -> Vec<End> {
+    if ends.is_empty() {
+        return Vec::new();
+    }
+    let mut nodes: BTreeSet<String> = ends.iter().map(|end| end.class.node.clone()).collect();
+    let others = cluster.nodes.iter().map(|node| &node.name).filter(|node| !unusable.contains(*node));
+    let missing = LEAST.saturating_sub(nodes.len());
+    let new: Vec<String> = others.filter(|node| !nodes.contains(*node)).take(missing).cloned().collect();
+    nodes.extend(new);
+    let names = nodes.iter().map(|node| (node, format!("{NAME}@{node}")));
+    let twice = nodes.iter().map(|node| (node, format!("{NAME}~2@{node}")));
+    let wanted = nodes.len().max(LEAST);
+    let stranger = |(node, name): (&String, String)| {
+        let pod = Pod { namespace: namespace.to_owned(), name, node: Some(node.clone()), ..Pod::default() };
         let class = Class {
             name: NAME.to_owned(),
             namespace: namespace.to_owned(),
@@ -64,5 +62,19 @@ pub(super) fn strangers(namespace: &str, ends: &[End], cluster: &mut Cluster) ->
         cluster.pods.push(pod.clone());
         End { class, pod, served: BTreeSet::new(), taken: BTreeSet::new(), index }
     };
-    nodes.into_iter().map(stranger).collect()
+    names.chain(twice).take(wanted).map(stranger).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_other_namespace_has_the_name() {
+        let mut cluster = Cluster::default();
+        let labels = Labels::from([("a".to_owned(), "b".to_owned())]);
+        assert_eq!(add_namespace(&mut cluster, labels), "no-tenant");
+        assert_eq!(add_namespace(&mut cluster, Labels::new()), "no-tenant-2");
+        assert_eq!(cluster.namespaces[0].labels["a"], "b");
+    }
 }

@@ -23,7 +23,7 @@ use crate::snapshot::Identity;
 use crate::world::World;
 
 /// Advice for the error message.
-const ADVICE: &str =
+pub(in crate::backend::cluster) const ADVICE: &str =
     "exempt the namespaces with label app.kubernetes.io/managed-by=netproof from what did it";
 
 impl Deployment {

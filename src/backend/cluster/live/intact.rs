@@ -46,6 +46,8 @@ impl Recorded {
     pub(super) fn differences(&self, now: &Self, world: &World) -> Vec<String> {
         let namespaces: BTreeSet<&str> =
             world.cluster.namespaces.iter().map(|namespace| namespace.name.as_str()).collect();
+        let with_agents: BTreeSet<&String> =
+            world.twins.union(&world.entered).map(|pod| &pod.namespace).collect();
         let services: BTreeSet<Identity> = world.cluster.services.iter().map(Identity::of_service).collect();
         let matters = |(kind, identity): &&(&'static str, Identity)| match *kind {
             SERVICE => services.contains(identity),
@@ -57,6 +59,10 @@ impl Recorded {
             let name = if *kind == NAMESPACE { identity.namespace.clone() } else { identity.to_string() };
             let what = match (self.0.get(key), now.0.get(key)) {
                 (None, Some(_)) => "was added",
+                // No packet of the check comes from there or goes there.
+                (Some(_), None) if *kind == NAMESPACE && !with_agents.contains(&identity.namespace) => {
+                    return None;
+                }
                 (Some(_), None) => "was removed",
                 (Some(before), Some(now)) if before != now && *kind == NAMESPACE => "has other labels",
                 (Some(before), Some(now)) if before != now => "was changed",

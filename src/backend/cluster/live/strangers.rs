@@ -11,6 +11,7 @@ use kube::api::{Api, ListParams};
 use super::twins::{self, ReadTwins};
 use crate::backend::Error;
 use crate::backend::cluster::deployment::Deployment;
+use crate::backend::cluster::deployment::intact::ADVICE;
 use crate::backend::cluster::purpose::CANARIES;
 use crate::backend::cluster::request::{failed, list, persistently};
 use crate::backend::cluster::shared::Shared;
@@ -38,6 +39,9 @@ impl Strangers {
         self.deployment.start_strangers(&twins::strangers(world)).await?;
         if world.strangers.is_some() {
             (self.namespace, self.pods) = try_join(self.read_namespace(), self.read()).await?;
+            if let [policy, ..] = self.policies().await?.as_slice() {
+                return Err(Error::failed("use netproof's own namespace", format!("{policy}: {ADVICE}")));
+            }
         }
         Ok(())
     }
@@ -60,9 +64,15 @@ impl Strangers {
         if namespace != self.namespace {
             changes.push(format!("the labels of namespace {name} were changed"));
         }
-        let policies = list::<NetworkPolicy>(&self.shared.client, &name, &ListParams::default()).await?;
-        changes.extend(policies.iter().map(|it| format!("NetworkPolicy {name}/{} was added", it.name_any())));
+        changes.extend(self.policies().await?);
         Ok(changes)
+    }
+
+    /// Describes the policies in their namespace. Only others create policies there.
+    async fn policies(&self) -> Result<Vec<String>, Error> {
+        let name = own_namespace(&self.shared);
+        let policies = list::<NetworkPolicy>(&self.shared.client, &name, &ListParams::default()).await?;
+        Ok(policies.iter().map(|it| format!("NetworkPolicy {name}/{} was added", it.name_any())).collect())
     }
 
     async fn read(&self) -> Result<ReadTwins, Error> {
