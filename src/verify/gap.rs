@@ -63,8 +63,15 @@ impl End {
     }
 }
 
+/// What the policies say about everything that is wanted.
+pub(super) struct Compared {
+    pub(super) gaps: Vec<Gap>,
+    /// Required connections that the policies leave undefined.
+    pub(super) undefined: BTreeSet<String>,
+}
+
 /// Returns the policy gaps of a cluster.
-pub(super) fn gaps(cluster: &Cluster, tenancy: &Tenancy, families: &[IpFamily]) -> Vec<Gap> {
+pub(super) fn gaps(cluster: &Cluster, tenancy: &Tenancy, families: &[IpFamily]) -> Compared {
     let mut cluster = cluster.clone();
     let namespace = "a-namespace-of-no-tenant".to_owned();
     cluster.namespaces.push(Namespace::new(&namespace, Labels::new()));
@@ -85,13 +92,14 @@ pub(super) fn gaps(cluster: &Cluster, tenancy: &Tenancy, families: &[IpFamily]) 
             found.compare(from, to, tenancy, &mut reach, &named);
         }
     }
-    found.gaps.into_values().collect()
+    Compared { gaps: found.gaps.into_values().collect(), undefined: found.undefined }
 }
 
 /// The gaps, by what tells them apart for a reader.
 #[derive(Default)]
 struct Found {
     gaps: BTreeMap<(Vec<String>, Vec<String>, String, bool), Gap>,
+    undefined: BTreeSet<String>,
 }
 
 impl Found {
@@ -117,6 +125,11 @@ impl Found {
                 Wish::Required => is_denied,
                 Wish::Permitted => false,
             };
+            if wish == Wish::Required && mode == Mode::Enforce && !is_allowed && !is_denied {
+                let (from, to) = (&from.name, &to.name);
+                self.undefined
+                    .insert(format!("it is not defined whether {from} reaches {to}: wanted: {why}"));
+            }
             if is_wrong {
                 let key = (is_allowed, why, mode == Mode::Monitor);
                 wrong.entry(key).or_default().push((protocol, range));

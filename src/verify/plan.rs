@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::address::families;
 use super::class::{Class, classes, twin};
 use super::end::End;
-use super::gap::{Gap, gaps};
+use super::gap::{Compared, Gap, gaps};
 use super::label_leak::{LabelLeak, label_leaks};
 use super::lack::lacks;
 use super::note::notes;
@@ -131,7 +131,8 @@ impl Plan {
             ..World::default()
         };
         let label_leaks = label_leaks(&snapshot.cluster, tenancy);
-        let gaps = gaps(&snapshot.cluster, tenancy, &world.families);
+        let Compared { gaps, undefined } = gaps(&snapshot.cluster, tenancy, &world.families);
+        lacks.extend(undefined);
         let notes = notes(&snapshot.cluster, tenancy, options);
         Ok(Self { world, questions, gaps, notes, label_leaks, coverage, lacks, members })
     }
@@ -169,12 +170,12 @@ fn cut(questions: &mut Vec<Question>, most: Option<usize>) -> usize {
     else {
         return 0;
     };
-    let mut of_pair = BTreeMap::<(Vec<String>, Vec<String>), usize>::new();
+    let mut of_pair = BTreeMap::<(u8, Vec<String>, Vec<String>), usize>::new();
     let mut ranks: Vec<(u8, usize, usize)> = Vec::new();
     for (index, question) in questions.iter().enumerate() {
-        let pair = (question.from.clone(), question.to.clone());
-        let number = of_pair.entry(pair).or_default();
-        ranks.push((question.rank(), *number, index));
+        let rank = question.rank();
+        let number = of_pair.entry((rank, question.from.clone(), question.to.clone())).or_default();
+        ranks.push((rank, *number, index));
         *number += 1;
     }
     ranks.sort_unstable();

@@ -1,6 +1,6 @@
 //! Questions: one cell each, with what the owners want of it.
 
-use super::ports::PortOf;
+use super::ports::{PortOf, any_port};
 use crate::plan::Cell;
 use crate::policy::{Decision, IpFamily, Pod};
 use crate::tenants::{Intent, Mode, Tenancy, Tenant, Wish};
@@ -94,6 +94,14 @@ impl Question {
         self.intent.as_ref().is_none_or(|intent| intent.mode == Mode::Enforce)
     }
 
+    fn is_with_nobody(&self) -> bool {
+        self.from.is_empty() || self.to.is_empty()
+    }
+
+    fn is_about(&self, at: Option<PortOf>) -> bool {
+        at.is_some_and(|(protocol, port)| self.cell.probe == Probe::Port { port, protocol })
+    }
+
     /// Returns whether the ends belong to tenants and have none in common.
     pub(super) fn is_between_tenants(&self) -> bool {
         !self.from.is_empty()
@@ -107,7 +115,7 @@ impl Question {
             (Some(Wish::Forbidden), true) => 0,
             (Some(Wish::Required), _) => 1,
             // A stranger shows one direction by itself.
-            (None, false) if self.from.is_empty() || self.to.is_empty() => 1,
+            (None, false) if self.is_with_nobody() && self.is_about(any_port()) => 0,
             (Some(Wish::Forbidden), false) => 2,
             (Some(Wish::Permitted) | None, _) => 3,
         }
