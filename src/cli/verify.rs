@@ -62,7 +62,7 @@ pub(super) struct VerifyArgs {
     fault: Option<Fault>,
 
     /// Send at most this number of different probes. Forbidden connections between tenants come first, then required
-    /// ones. The report says how many are left out
+    /// ones. The report says how many are left out, and whether what remains proves enough
     #[arg(long, value_name = "NUMBER", value_parser = at_least_one())]
     max_probes: Option<usize>,
 

@@ -175,6 +175,13 @@ impl Tenancy {
         of_flows.chain(of_services).flat_map(|ports| ports.0.iter().copied()).collect()
     }
 
+    /// Returns the ports that rules of any kind name, each range once.
+    pub fn ports_of_all_rules(&self) -> BTreeSet<(Protocol, PortRange)> {
+        let of_services = self.services.iter().flat_map(|service| service.ports.0.iter().copied());
+        let of_targets = self.targets().into_iter().flat_map(|target| target.ports);
+        self.ports().into_iter().chain(of_services).chain(of_targets).collect()
+    }
+
     /// Returns the addresses outside the cluster about which something is said, and those that are forbidden without
     /// being named. Targets on nodes are not included: see [`Self::node_ports`]. Nor is the API server: the Service
     /// `default/kubernetes` stands for it.

@@ -204,12 +204,11 @@ fn parts((first, last): (IpAddr, IpAddr), nets: &[IpNet]) -> Vec<(IpAddr, IpAddr
 
 /// Returns the ports at which the intent may change its mind.
 fn named_ports(tenancy: &Tenancy) -> Vec<(Protocol, PortRange)> {
-    let of_targets = tenancy.targets().into_iter().flat_map(|target| target.ports);
     let of_nodes =
         tenancy.node_ports().into_iter().map(|(protocol, port)| (protocol, PortRange::single(port)));
     let api =
         [443, 6443].into_iter().filter_map(Port::new).map(|port| (Protocol::Tcp, PortRange::single(port)));
-    let named = tenancy.ports().into_iter().chain(of_targets).chain(of_nodes).chain(api);
+    let named = tenancy.ports_of_all_rules().into_iter().chain(of_nodes).chain(api);
     named.collect::<BTreeSet<_>>().into_iter().collect()
 }
 

@@ -88,6 +88,8 @@ impl Plan {
             families => families.to_vec(),
         };
         let mut twins = twins(snapshot, tenancy, &options.unusable, &mut cluster);
+        // With the twins, because a namespace may have no pod yet.
+        let Compared { gaps, undefined } = gaps(&cluster, tenancy, &families);
         let of_workloads = match options.to_workloads {
             true => workload::questions(&twins, &snapshot.cluster, tenancy, &families),
             false => Vec::new(),
@@ -113,6 +115,7 @@ impl Plan {
         let after = pairs_of_tenants(&questions);
         let unasked = before.difference(&after);
         lacks.extend(unasked.map(|(from, to)| format!("nothing is asked from {from} to {to}")));
+        lacks.extend(undefined);
         let coverage = Coverage {
             pods: members.iter().map(|(_, members)| members.len()).sum(),
             twins: twin_names.len(),
@@ -131,8 +134,6 @@ impl Plan {
             ..World::default()
         };
         let label_leaks = label_leaks(&snapshot.cluster, tenancy);
-        let Compared { gaps, undefined } = gaps(&snapshot.cluster, tenancy, &world.families);
-        lacks.extend(undefined);
         let notes = notes(&snapshot.cluster, tenancy, options);
         Ok(Self { world, questions, gaps, notes, label_leaks, coverage, lacks, members })
     }
