@@ -271,8 +271,7 @@ fn fewer_probes_are_those_between_tenants_and_the_report_says_what_is_left_out()
     // One question is about one direction.
     let text = guide().verify("fewer", &["--max-probes", "1"]).exits(3).stdout;
     let first = text.lines().next().unwrap();
-    assert!(first.starts_with("INCONCLUSIVE  nothing is asked from tenant-a to tenant-b; "), "{text}");
-    assert!(first.contains("nothing is asked from tenant-b to tenant-a"), "{text}");
+    assert!(first.starts_with("INCONCLUSIVE  nothing is asked from tenant-b to tenant-a; "), "{text}");
 }
 
 /// Regression: where the sender's egress rules deny what the receiver's ingress rules deny, no packet showed whether one of
