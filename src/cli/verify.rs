@@ -23,7 +23,7 @@ use crate::deviation::Fault;
 use crate::document::{NeededRights, NeededRole, VerifyDocument, VerifyPlanDocument};
 use crate::expect::misspelt;
 use crate::observe;
-use crate::policy::Labels;
+use crate::policy::{IpFamily, Labels};
 use crate::report;
 use crate::report::style::count;
 use crate::snapshot::Snapshot;
@@ -146,8 +146,8 @@ fn in_lab(args: &VerifyArgs, everything: bool) -> anyhow::Result<ExitCode> {
     place(&mut snapshot.cluster);
     let tenancy = args.tenancy(&snapshot)?;
     let strangers = add_namespace(&mut snapshot.cluster, Labels::new());
-    let plan =
-        Plan::new(&snapshot, &tenancy, &Options { families, ..args.plan(BTreeSet::new(), strangers) })?;
+    let options = args.plan(BTreeSet::new(), strangers, families);
+    let plan = Plan::new(&snapshot, &tenancy, &options)?;
     let environment = args.environment(&snapshot, lab_environment(args.fault));
     if args.dry_run {
         return args.show_plan(&plan, &tenancy, environment.warnings, None, everything);
@@ -202,7 +202,8 @@ async fn open(args: &VerifyArgs) -> anyhow::Result<Opened> {
     let strangers = add_namespace(&mut snapshot.cluster, live.labels_of_strangers().await?);
     let nodes = snapshot.cluster.nodes.iter().map(|node| node.name.clone());
     let unusable = nodes.filter(|node| live.obstacle(node).is_some()).collect();
-    let plan = Plan::new(&snapshot, &tenancy, &args.plan(unusable, strangers))?;
+    let options = args.plan(unusable, strangers, families(&snapshot.cluster));
+    let plan = Plan::new(&snapshot, &tenancy, &options)?;
     live.preflight(&plan.world).await?;
     let environment = Environment {
         name: format!("cluster {}", live.name()),
@@ -260,16 +261,9 @@ impl VerifyArgs {
         })
     }
 
-    fn plan(&self, unusable: BTreeSet<String>, strangers: String) -> Options {
+    fn plan(&self, unusable: BTreeSet<String>, strangers: String, families: Vec<IpFamily>) -> Options {
         let Self { max_probes: most, through_nodes, to_workloads, .. } = *self;
-        Options {
-            unusable,
-            strangers: Some(strangers),
-            families: Vec::new(),
-            most,
-            through_nodes,
-            to_workloads,
-        }
+        Options { unusable, strangers, families, most, through_nodes, to_workloads }
     }
 
     fn check_lab(&self) -> anyhow::Result<()> {

@@ -34,7 +34,7 @@ pub struct VerifyDocument {
     pub coverage: Coverage,
     /// Destinations that nobody reaches, so that nothing was asked about them.
     pub silent: Vec<String>,
-    /// What a pass would have to rest on and is not known.
+    /// What is not known, although a pass needs it.
     #[serde(default)]
     pub lacks: Vec<String>,
     pub matrix: Vec<TenantPair>,

@@ -211,9 +211,9 @@ impl Tenancy {
             Who::Pods(_) | Who::ApiServer => None,
             Who::Addresses(addresses) => Some(addresses),
         });
-        let named = self.outside.iter().map(|rule| &rule.addresses).chain(of_services).flatten().copied();
-        let targets = self.targets().into_iter().flat_map(|target| target.addresses);
-        named.chain(targets).chain(self.facts.special_addresses().map(IpNet::from)).collect()
+        let of_targets = self.targets().into_iter().flat_map(|target| target.addresses);
+        let special = self.facts.special_addresses().map(IpNet::from);
+        of_services.flatten().copied().chain(of_targets).chain(special).collect()
     }
 
     /// Returns the ports of nodes about which something is said.

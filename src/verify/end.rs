@@ -14,6 +14,8 @@ pub(super) struct End {
     pub(super) served: BTreeSet<PortOf>,
     /// Ports that programs of the pod may have opened, so that an agent in its network cannot.
     pub(super) taken: BTreeSet<PortOf>,
+    /// Whether it stands for all pods of no tenant.
+    pub(super) is_stranger: bool,
     /// Index of the pod in the cluster.
     pub(super) index: usize,
 }

@@ -63,14 +63,14 @@ impl End {
     }
 }
 
-/// What the policies say about everything that is wanted.
+/// Where the policies differ from what is wanted, and where they do not decide.
 pub(super) struct Compared {
     pub(super) gaps: Vec<Gap>,
     /// Required connections that the policies leave undefined.
     pub(super) undefined: BTreeSet<String>,
 }
 
-/// Returns the policy gaps of a cluster.
+/// Compares the policies of a cluster with what is wanted.
 pub(super) fn gaps(cluster: &Cluster, tenancy: &Tenancy, families: &[IpFamily]) -> Compared {
     let mut cluster = cluster.clone();
     let namespace = "a-namespace-of-no-tenant".to_owned();

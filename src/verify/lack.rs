@@ -1,8 +1,7 @@
-//! What a pass would have to rest on, and what no question asks. With one of these, a check is at best inconclusive.
+//! What no question asks, although a pass needs it. With one of these, a check is at best inconclusive.
 
 use std::collections::BTreeSet;
 
-use super::end::End;
 use super::outside::Outside;
 use super::ports::{PortOf, is_free, of_intent};
 use crate::policy::{Direction, IpFamily, NamespaceScope, NetworkPolicy, Peer, Peers, Pod, Port, Protocol};
@@ -15,30 +14,29 @@ const KINDS: [&str; 2] = ["Namespace", "Pod"];
 /// Port of the API server's Service.
 const HTTPS: u16 = 443;
 
-/// Returns what a check with these ends and these destinations outside lacks.
+/// Returns what a check with these probe pods and these destinations outside lacks.
 pub(super) fn lacks(
     snapshot: &Snapshot,
     tenancy: &Tenancy,
-    ends: &[End],
+    pods: &[&Pod],
     outside: &Outside,
     families: &[IpFamily],
 ) -> Vec<String> {
     let blind = blind(snapshot).into_iter().map(|policy| {
         format!("what NetworkPolicy {policy} allows is not known, because it selects namespaces that were not seen")
     });
-    let reserved = reserved(tenancy, ends).into_iter().map(|(protocol, port)| {
+    let reserved = reserved(tenancy, pods).into_iter().map(|(protocol, port)| {
         format!("{port}/{protocol} is not asked, because agents of netproof use it, and it must be reached")
     });
-    let pods = || ends.iter().map(|end| &end.pod);
     let unreached = outside.without_families(families).filter(|(_, to, ports)| {
-        pods().any(|pod| {
+        pods.iter().any(|pod| {
             ports.iter().any(|at| is_required(tenancy.intent(Party::of_pod(pod), *to, at.1, at.0)))
         })
     });
     let unreached =
         unreached.map(|(to, ..)| format!("{to} is not asked, because no pod has an address of its family"));
     let unreached: BTreeSet<String> = unreached.collect();
-    blind.chain(reserved).chain(unreached).chain(api_server(snapshot, tenancy, pods())).collect()
+    blind.chain(reserved).chain(unreached).chain(api_server(snapshot, tenancy, pods)).collect()
 }
 
 fn is_required(intent: Option<Intent>) -> bool {
@@ -46,10 +44,10 @@ fn is_required(intent: Option<Intent>) -> bool {
 }
 
 /// Returns the ports that must be reached and that no agent can open.
-fn reserved(tenancy: &Tenancy, ends: &[End]) -> BTreeSet<PortOf> {
+fn reserved(tenancy: &Tenancy, pods: &[&Pod]) -> BTreeSet<PortOf> {
     let taken = of_intent(tenancy).into_iter().filter(|at| !is_free(at));
     let is_required = |at: &PortOf| {
-        let pairs = ends.iter().flat_map(|from| ends.iter().map(move |to| (&from.pod, &to.pod)));
+        let pairs = pods.iter().flat_map(|from| pods.iter().map(move |to| (*from, *to)));
         pairs
             .filter(|(from, to)| from != to)
             .any(|(from, to)| is_required(tenancy.intent(Party::of_pod(from), Party::of_pod(to), at.1, at.0)))
@@ -58,18 +56,14 @@ fn reserved(tenancy: &Tenancy, ends: &[End]) -> BTreeSet<PortOf> {
 }
 
 /// Returns what is missing if the API server must be reached, and its Service was not seen.
-fn api_server<'a>(
-    snapshot: &Snapshot,
-    tenancy: &Tenancy,
-    mut pods: impl Iterator<Item = &'a Pod>,
-) -> Option<String> {
+fn api_server(snapshot: &Snapshot, tenancy: &Tenancy, pods: &[&Pod]) -> Option<String> {
     let Identity { namespace, name } = Identity::api_server();
     let to = Party::Service { namespace: &namespace, name: &name };
     let port = Port::new(HTTPS)?;
     let is_seen =
         snapshot.cluster.services.iter().any(|it| Identity::of_service(it) == Identity::api_server());
-    let is_missing =
-        !is_seen && pods.any(|pod| is_required(tenancy.intent(Party::of_pod(pod), to, port, Protocol::Tcp)));
+    let is_missing = !is_seen
+        && pods.iter().any(|pod| is_required(tenancy.intent(Party::of_pod(pod), to, port, Protocol::Tcp)));
     is_missing
         .then(|| format!("the API server is not asked, because the Service {namespace}/{name} was not seen"))
 }

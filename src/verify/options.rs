@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use crate::policy::IpFamily;
 
 /// What a check does besides probing twins, and how much.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Nodes on which no probe pod can run.
     pub unusable: BTreeSet<String>,
-    /// Namespace of the probe pods that belong to no tenant. `None` for no such pods.
-    pub strangers: Option<String>,
-    /// Families that are asked about. Empty for those of the pods' addresses.
+    /// Namespace of the probe pods that belong to no tenant.
+    pub strangers: String,
+    /// Families that are asked about: see [`families`](super::families).
     pub families: Vec<IpFamily>,
     /// Greatest count of questions.
     pub most: Option<usize>,

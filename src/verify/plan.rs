@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::address::families;
 use super::class::{Class, classes, twin};
 use super::end::End;
 use super::gap::{Compared, Gap, gaps};
@@ -15,7 +14,7 @@ use super::options::Options;
 use super::outside::Outside;
 use super::ports::{PortOf, any_port, edges, is_free, of_intent, served, unnamed};
 use super::question::{Ends, Question};
-use super::stranger::strangers as strangers_of;
+use super::stranger::strangers;
 use super::workload;
 use crate::plan::Cell;
 use crate::policy::{Cluster, Engine, IpFamily, Pod, PodId, Reach};
@@ -38,7 +37,7 @@ pub struct Plan {
     pub label_leaks: Vec<LabelLeak>,
     /// How much of what could be asked is asked.
     pub coverage: Coverage,
-    /// What a pass would have to rest on, and no question asks.
+    /// What no question asks, although a pass needs it.
     pub lacks: Vec<String>,
     /// Indices of the twins in the cluster's pods, each with those of the running pods for which it stands.
     members: Vec<(usize, Vec<usize>)>,
@@ -83,10 +82,7 @@ impl Plan {
             return Err(Error::NoNodes);
         }
         let mut cluster = snapshot.cluster.clone();
-        let families = match options.families.as_slice() {
-            [] => families(&cluster),
-            families => families.to_vec(),
-        };
+        let families = options.families.clone();
         let mut twins = twins(snapshot, tenancy, &options.unusable, &mut cluster);
         // With the twins, because a namespace may have no pod yet.
         let Compared { gaps, undefined } = gaps(&cluster, tenancy, &families);
@@ -94,24 +90,24 @@ impl Plan {
             true => workload::questions(&twins, &snapshot.cluster, tenancy, &families),
             false => Vec::new(),
         };
-        let strangers = options.strangers.as_deref();
-        let strangers = strangers.map(|name| strangers_of(name, &twins, &options.unusable, &mut cluster));
         let entered = if options.through_nodes { entered(&twins, &cluster) } else { Vec::new() };
-        twins.extend(strangers.into_iter().flatten());
+        let strangers = strangers(&options.strangers, &twins, &options.unusable, &mut cluster);
+        twins.extend(strangers);
         let members: Vec<_> = twins.iter().map(|end| (end.index, end.class.members.clone())).collect();
         let [twin_names, entered_names] = [&twins, &entered].map(|ends| identities(ends));
         let ends: Vec<End> = twins.into_iter().chain(entered).collect();
-        let (mut questions, pairs) =
-            questions(&ends, &cluster, tenancy, &families, options.strangers.as_deref());
+        let (mut questions, pairs) = questions(&ends, &cluster, tenancy, &families);
         let outside = Outside::new(&cluster, tenancy);
+        // No rule of the tenants is about strangers.
+        let own: Vec<&Pod> = ends.iter().filter(|end| !end.is_stranger).map(|end| &end.pod).collect();
         questions.extend(of_workloads);
-        questions.extend(outside.questions(ends.iter().map(|end| &end.pod), tenancy, &families));
+        questions.extend(outside.questions(own.iter().copied(), tenancy, &families));
         if questions.is_empty() {
             return Err(Error::NoPairs);
         }
         let before = pairs_of_tenants(&questions);
         let left_out = cut(&mut questions, options.most);
-        let mut lacks = lacks(snapshot, tenancy, &ends, &outside, &families);
+        let mut lacks = lacks(snapshot, tenancy, &own, &outside, &families);
         let after = pairs_of_tenants(&questions);
         let unasked = before.difference(&after);
         lacks.extend(unasked.map(|(from, to)| format!("nothing is asked from {from} to {to}")));
@@ -129,7 +125,7 @@ impl Plan {
             cluster,
             families,
             twins: twin_names,
-            strangers: options.strangers.clone(),
+            strangers: Some(options.strangers.clone()),
             entered: entered_names,
             ..World::default()
         };
@@ -223,7 +219,7 @@ fn twins(
         let pod = twin(&class, cluster, name.unwrap_or_default());
         let index = cluster.pods.len();
         cluster.pods.push(pod.clone());
-        ends.push(End { class, pod, served, taken: BTreeSet::new(), index });
+        ends.push(End { class, pod, served, taken: BTreeSet::new(), is_stranger: false, index });
     }
     ends
 }
@@ -239,7 +235,8 @@ fn entered(twins: &[End], cluster: &Cluster) -> Vec<End> {
         let (index, pod) = running.next().map(|(index, pod)| (index, pod.clone()))?;
         let taken = pod.ports.iter().map(|port| (port.protocol, port.port)).collect();
         let taken = twin.served.union(&taken).copied().collect();
-        Some(End { class: twin.class.clone(), pod, served: BTreeSet::new(), taken, index })
+        let (class, served) = (twin.class.clone(), BTreeSet::new());
+        Some(End { class, pod, served, taken, is_stranger: false, index })
     };
     twins.iter().filter_map(first).collect()
 }
@@ -250,9 +247,7 @@ fn questions(
     cluster: &Cluster,
     tenancy: &Tenancy,
     families: &[IpFamily],
-    strangers: Option<&str>,
 ) -> (Vec<Question>, usize) {
-    let is_stranger = |end: &End| strangers == Some(end.pod.namespace.as_str());
     let engine = Engine::new(cluster.clone());
     let ids: Vec<PodId> = engine.pods().map(|(id, _)| id).collect();
     let mut reach = engine.reach();
@@ -261,29 +256,24 @@ fn questions(
     for from in ends {
         for to in ends.iter().filter(|to| to.index != from.index) {
             let pair = Ends::new(tenancy, &from.pod, EndpointName::of_pod(&to.pod), Some(&to.pod.namespace));
-            // Strangers show for each other that their networks work.
-            if is_stranger(from) && is_stranger(to) {
-                pairs += 1;
-                let at = any_port().into_iter();
-                questions.extend(at.flat_map(|at| pair.questions(at, families.iter(), None)));
-                continue;
-            }
-            // Nothing is asked of other pods of no tenant among themselves. The engine compares what is wanted of them.
-            if pair.are_of_no_tenant() {
+            // Strangers show for each other that their networks work. Nothing is asked of other pods of no tenant among
+            // themselves.
+            let are_strangers = from.is_stranger && to.is_stranger;
+            if pair.are_of_no_tenant() && !are_strangers {
                 continue;
             }
             pairs += 1;
-            let is_strange = is_stranger(from) || is_stranger(to);
-            let mut ports = to.served.clone();
-            ports.extend(of_intent.iter().copied().chain(unnamed()));
-            if let Some((from, to)) = ids.get(from.index).zip(ids.get(to.index)) {
-                ports.extend(allowed_edges(&mut reach, *from, *to));
+            let mut ports = BTreeSet::from_iter(any_port());
+            if !are_strangers {
+                ports.extend(to.served.iter().chain(&of_intent).copied().chain(unnamed()));
+                let ends = ids.get(from.index).zip(ids.get(to.index));
+                ports.extend(ends.into_iter().flat_map(|(from, to)| allowed_edges(&mut reach, *from, *to)));
             }
             for at in ports.into_iter().filter(|port| is_free(port) && !to.taken.contains(port)) {
+                // What is wanted of pods of no tenant is compared by the engine. No rule is about netproof's own.
+                let is_wanted = !from.is_stranger && !to.is_stranger;
                 let (source, destination) = (Party::of_pod(&from.pod), Party::of_pod(&to.pod));
-                // No rule of the tenants is about netproof's own namespace. The engine compares what they want of pods of no
-                // tenant.
-                let intent = tenancy.intent(source, destination, at.1, at.0).filter(|_| !is_strange);
+                let intent = is_wanted.then(|| tenancy.intent(source, destination, at.1, at.0)).flatten();
                 questions.extend(pair.questions(at, families.iter(), intent));
             }
         }

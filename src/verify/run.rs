@@ -34,7 +34,7 @@ pub struct Checked {
     forbids: bool,
     /// Whether the engine has found a policy gap that counts.
     has_gap: bool,
-    /// What a pass would have to rest on and is not known: required connections to destinations that nobody reaches, pairs of
+    /// What is not known, although a pass needs it: required connections to destinations that nobody reaches, pairs of
     /// tenants that `--max-probes` leaves out, and rules for pods that were not seen.
     pub lacks: Vec<String>,
     /// The questions that were asked, in the order of the cells.

@@ -60,7 +60,7 @@ pub(super) fn strangers(
         };
         let index = cluster.pods.len();
         cluster.pods.push(pod.clone());
-        End { class, pod, served: BTreeSet::new(), taken: BTreeSet::new(), index }
+        End { class, pod, served: BTreeSet::new(), taken: BTreeSet::new(), is_stranger: true, index }
     };
     names.chain(twice).take(wanted).map(stranger).collect()
 }

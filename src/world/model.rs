@@ -42,7 +42,7 @@ pub struct World {
     /// Pods that a check of a live cluster adds to it, each as the twin of running pods. Everything else exists
     /// already. Empty in a scenario, of which nothing exists yet.
     pub twins: BTreeSet<Identity>,
-    /// Namespace of the twins that stand for pods of no tenant. The backend creates it, unless it is `None`.
+    /// Namespace of the twins that stand for pods of no tenant. The backend creates it. `None` if there are no such twins.
     pub strangers: Option<String>,
     /// Running pods whose networks a check of a live cluster uses: an agent sends and listens there, with the pods' own
     /// addresses.

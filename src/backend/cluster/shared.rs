@@ -167,6 +167,11 @@ impl Shared {
         self.names_of_own(CANARIES, self.prepared.as_ref().map(Prepared::canaries))
     }
 
+    /// Returns the name on the cluster of the canaries' namespace.
+    pub(super) fn namespace_of_canaries(&self) -> String {
+        self.names_of_canaries().namespace(CANARIES)
+    }
+
     /// Returns the names for the helpers' namespace.
     pub(super) fn names_of_helpers(&self) -> Names {
         self.names_of_own(HELPERS, self.prepared.as_ref().and_then(Prepared::helpers))

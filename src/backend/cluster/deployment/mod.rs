@@ -66,7 +66,7 @@ pub(super) struct Deployment {
     records: Option<(Arc<Agent>, Records)>,
 }
 
-/// What the pods of a deployment are.
+/// Kind of the pods of a deployment.
 enum Kind {
     /// The pods of a scenario, or canaries.
     Plain,

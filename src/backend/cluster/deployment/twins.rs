@@ -12,7 +12,6 @@ use crate::backend::Error;
 use crate::backend::cluster::live::Owners;
 use crate::backend::cluster::names::Names;
 use crate::backend::cluster::pods::ENDING;
-use crate::backend::cluster::purpose::CANARIES;
 use crate::backend::cluster::request::{ON_ITS_WAY, bounded, delete};
 use crate::backend::cluster::shared::Shared;
 use crate::snapshot::Identity;
@@ -70,7 +69,7 @@ impl Deployment {
     /// # Errors
     /// If a pod cannot start.
     pub(in crate::backend::cluster) async fn start_strangers(&mut self, world: &World) -> Result<(), Error> {
-        let namespace = self.shared.names_of_canaries().namespace(CANARIES);
+        let namespace = self.shared.namespace_of_canaries();
         let own = world.strangers.iter().map(|name| (name.clone(), namespace.clone())).collect();
         self.names = self.names.with_prepared(own);
         self.add_and_remove(world).await

@@ -12,7 +12,6 @@ use super::twins::{self, ReadTwins};
 use crate::backend::Error;
 use crate::backend::cluster::deployment::Deployment;
 use crate::backend::cluster::deployment::intact::ADVICE;
-use crate::backend::cluster::purpose::CANARIES;
 use crate::backend::cluster::request::{failed, list, persistently};
 use crate::backend::cluster::shared::Shared;
 use crate::policy::{Labels, NAMESPACE_NAME_LABEL};
@@ -58,7 +57,7 @@ impl Strangers {
         if world.strangers.is_none() {
             return Ok(Vec::new());
         }
-        let name = own_namespace(&self.shared);
+        let name = self.shared.namespace_of_canaries();
         let (namespace, pods) = try_join(self.read_namespace(), self.read()).await?;
         let mut changes = twins::relabelled(&self.pods, &pods);
         if namespace != self.namespace {
@@ -70,34 +69,29 @@ impl Strangers {
 
     /// Describes the policies in their namespace. Only others create policies there.
     async fn policies(&self) -> Result<Vec<String>, Error> {
-        let name = own_namespace(&self.shared);
+        let name = self.shared.namespace_of_canaries();
         let policies = list::<NetworkPolicy>(&self.shared.client, &name, &ListParams::default()).await?;
         Ok(policies.iter().map(|it| format!("NetworkPolicy {name}/{} was added", it.name_any())).collect())
     }
 
     async fn read(&self) -> Result<ReadTwins, Error> {
-        twins::read(&self.shared, &self.deployment, [&own_namespace(&self.shared)], None).await
+        twins::read(&self.shared, &self.deployment, [&self.shared.namespace_of_canaries()], None).await
     }
 
     async fn read_namespace(&self) -> Result<Labels, Error> {
-        read_labels(&self.shared, &own_namespace(&self.shared)).await
+        read_labels(&self.shared, &self.shared.namespace_of_canaries()).await
     }
 }
 
 /// Returns the labels that the namespace of strangers has, or will have.
 pub(super) async fn labels_to_be(shared: &Shared) -> Result<Labels, Error> {
-    let name = own_namespace(shared);
+    let name = shared.namespace_of_canaries();
     if shared.prepared.is_some() {
         return read_labels(shared, &name).await;
     }
     let mut labels = shared.maker.namespace_labels(&Labels::new());
     labels.insert(NAMESPACE_NAME_LABEL.to_owned(), name);
     Ok(labels)
-}
-
-/// Returns the name of the namespace on the cluster.
-fn own_namespace(shared: &Shared) -> String {
-    shared.names_of_canaries().namespace(CANARIES)
 }
 
 async fn read_labels(shared: &Shared, name: &str) -> Result<Labels, Error> {
