@@ -30,7 +30,7 @@ pub use expectation::{AllPorts, Assumption, ExpectationDocument, ExpectedTraffic
 pub use fuzz::{Finding, FuzzDocument, RuleCases};
 pub use profile::{Deviation, Profile};
 pub use run::{Error, RunDocument};
-pub use scenario::{Fate, OpenConnection, Scenario, Step};
+pub use scenario::{Alone, Fate, OpenConnection, Scenario, Step};
 pub use scenario_list::{Deciding, ListedRule, ListedScenario, ScenarioListDocument};
 pub use selftest::{FaultTrial, SelfTestDocument, TriedFault};
 pub use tenancy::{ListedTenant, ListedZone, TenantListDocument};

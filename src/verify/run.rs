@@ -257,6 +257,7 @@ impl Asked {
             repetitions: None,
             required: BTreeSet::new(),
             warnings: lost.collect(),
+            beside: None,
         };
         let each = self.repetitions.into_iter().map(|step| ScenarioResult {
             warnings: Vec::new(),
