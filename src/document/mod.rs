@@ -44,7 +44,7 @@ pub use crate::scenario::Demonstrates;
 pub(crate) use crate::selftest::ENOUGH;
 pub use crate::snapshot::Unmodelled;
 pub use crate::verdict::{Change, Counts, NodeCounts, NodeCoverage, Outcome, Proof, Repetitions};
-pub use crate::verify::{Coverage as TwinCoverage, Gap, LabelLeak, State as PairState};
+pub use crate::verify::{ClosedBySender, Coverage as TwinCoverage, Gap, LabelLeak, State as PairState};
 
 use std::collections::BTreeMap;
 
