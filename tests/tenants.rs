@@ -250,6 +250,31 @@ fn tenants_files_with_mistakes() {
     assert_snapshot!(messages);
 }
 
+/// Regression: without manifests, a file was valid that named a zone or tenant that it does not have.
+#[test]
+fn names_in_a_file_are_checked_without_manifests() {
+    let tenants = "tenants: [{name: shop, namespaces: [shop]}]\nzones: [{name: edge, namespaces: edge}]\n";
+    let rules = [
+        (
+            "flows: [{from: {zone: egde}, to: {tenant: shop}, action: allow}]",
+            "there is no zone `egde`; did you mean edge?",
+        ),
+        (
+            "flows: [{from: {zone: edge}, to: {tenant: shops}, action: allow}]",
+            "there is no tenant `shops`; did you mean",
+        ),
+        (
+            "outside: [{name: x, addresses: 203.0.113.1, action: deny, tenants: shops}]",
+            "there is no tenant `shops`",
+        ),
+    ];
+    for (index, (rule, expected)) in rules.into_iter().enumerate() {
+        let path = file(&format!("tenants/names-{index}.yaml"), format!("{HEAD}{tenants}{rule}\n"));
+        let message = run(User::Root, ["tenants", "check", &path]).refusal();
+        assert!(message.contains(expected) && message.contains(".yaml:5:"), "{message}");
+    }
+}
+
 #[test]
 fn the_tenants_of_a_file_are_shown() {
     let shown = |example: &str, arguments: &[&str]| {

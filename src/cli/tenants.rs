@@ -144,6 +144,7 @@ pub(super) fn tenants(args: &TenantsArgs) -> anyhow::Result<ExitCode> {
 
 fn check(args: &CheckArgs) -> anyhow::Result<String> {
     let tenants = Tenants::read(&manifests::one(&args.file)?)?;
+    tenants.check_names()?;
     let cluster = match live(&args.live)? {
         Some(cluster) => cluster,
         None if args.paths.is_empty() => {

@@ -40,6 +40,9 @@ impl OtherObject {
     }
 }
 
+/// Group of netproof's own files, which may be beside manifests.
+const OWN: &str = "netproof.dev";
+
 const KYVERNO: &str = "kyverno.io";
 const KUBE_OVN: &str = "kubeovn.io";
 
@@ -328,7 +331,8 @@ fn part_of(object: &OtherObject) -> Part {
         Does::WritesObjects => return MAKES_OBJECTS,
         Does::Decides => return DECIDES,
     }
-    if plain::is_plain(kind, group) || (group == KYVERNO && KYVERNO_POLICIES.contains(&kind)) {
+    if group == OWN || plain::is_plain(kind, group) || (group == KYVERNO && KYVERNO_POLICIES.contains(&kind))
+    {
         return Part::None;
     }
     if kind::is_closed(group) {

@@ -311,7 +311,11 @@ impl Tenancy {
         let allowing = owners().find(allows);
         let (_, tenant) = allowing.or_else(|| owners().next())?;
         let (mode, at) = access(tenant);
-        let what = format!("{direction} {mode} of tenant {}", quote(&tenant.name));
+        let what = match at {
+            Some(_) => format!("{direction} {mode} of tenant {}", quote(&tenant.name)),
+            // Nobody wrote the mode: a label marks the tenants.
+            None => format!("tenant {} is closed to the others", quote(&tenant.name)),
+        };
         Some(Side { is_allowed: allowing.is_some(), why: with_place(what, at), owners: end.owners })
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::label::{group, namespaces, well_known_key};
 use super::tenancy::Access;
-use crate::policy::{Cluster, Direction};
+use crate::policy::{Cluster, Direction, Peers, Ports, Rule};
 use crate::source::{Error, to_yaml};
 
 /// First lines of a tenants file.
@@ -114,14 +114,20 @@ fn tenant(cluster: &Cluster, name: &str, namespaces: &BTreeSet<&str>) -> String 
     )
 }
 
-/// Returns whether a NetworkPolicy of the namespace selects all of its pods and isolates them.
+fn allows_everything(rule: &Rule) -> bool {
+    rule.peers == Peers::Any && rule.ports == Ports::Any
+}
+
+/// Returns whether a NetworkPolicy of the namespace selects all of its pods and isolates them, without a rule that allows
+/// everything.
 fn isolates(cluster: &Cluster, namespace: &str, direction: Direction) -> bool {
     cluster.policies.iter().any(|policy| {
         let rules = match direction {
             Direction::Ingress => &policy.ingress,
             Direction::Egress => &policy.egress,
         };
-        policy.namespace == namespace && policy.subjects.is_everything() && rules.is_some()
+        let isolates = rules.as_ref().is_some_and(|rules| !rules.iter().any(allows_everything));
+        policy.namespace == namespace && policy.subjects.is_everything() && isolates
     })
 }
 

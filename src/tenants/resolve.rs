@@ -59,6 +59,23 @@ impl Tenants {
         })
     }
 
+    /// Checks that the names of tenants and zones in rules are those of the file. This needs no cluster.
+    ///
+    /// # Errors
+    /// If a rule names what the file does not have. The error has the place in the file.
+    pub fn check_names(&self) -> Result<(), Error> {
+        let none = Cluster::default();
+        let resolver = Resolver { written: self, cluster: &none };
+        let zones = || self.zones.iter().map(|zone| zone.name.value.as_str());
+        for end in self.flows.iter().flat_map(|flow| [&flow.from.value, &flow.to.value]) {
+            resolver.tenants(end.tenants.as_ref())?;
+            end.zones.as_ref().map(|list| resolver.by_name(list, zones, "zone")).transpose()?;
+        }
+        let of_services = self.services.iter().map(|service| service.tenants.as_ref());
+        let of_targets = self.outside.iter().map(|target| target.tenants.as_ref());
+        of_services.chain(of_targets).try_for_each(|list| resolver.tenants(list).map(drop))
+    }
+
     /// Returns the selectors of pods in zones and shared services.
     fn pod_selectors(&self) -> BTreeSet<LabelSelector> {
         let of_services = self.services.iter().filter_map(|service| match &service.who {
