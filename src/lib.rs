@@ -26,6 +26,7 @@
 //! | `backend` | where packets are sent: the lab and clusters behind one interface | `deviation`, `image`, `plan`, `policy`, `scenario`, `snapshot`, `world` |
 //! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `scenario`, `snapshot`, `world` |
 //! | `profile` | known deviations of network plugins, as files | `deviation`, `plan`, `policy`, `scenario`, `source`, `verdict`, `world` |
+//! | `diagnosis` | from differing cells to the deviations that predict them; pure | `deviation`, `plan`, `policy`, `profile`, `snapshot`, `verdict`, `world` |
 //! | `observe` | rounds, settling, control rounds, and the evidence of each cell; knows no scenario | `backend`, `plan`, `policy`, `verdict`, `world` |
 //! | `runner` | runs scenarios step by step; emits events and knows no report | `backend`, `observe`, `plan`, `policy`, `profile`, `scenario`, `verdict`, `world` |
 //! | `verify` | tenants of a cluster as it is: twins, questions, and what tenants can do to each other | `backend`, `observe`, `plan`, `policy`, `snapshot`, `source`, `tenants`, `verdict`, `world` |
@@ -51,6 +52,7 @@ pub mod backend;
 pub mod cli;
 pub mod compare;
 pub(crate) mod deviation;
+pub mod diagnosis;
 pub mod document;
 pub mod expect;
 pub mod fuzz;

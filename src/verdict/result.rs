@@ -16,7 +16,7 @@ use crate::plan::Cell;
 use crate::policy::{Decision, Expectation};
 use crate::scenario::{Claim, Demonstrates, SpecRule};
 use crate::snapshot::Unmodelled;
-use crate::world::Capability;
+use crate::world::{Capability, World};
 
 /// Until when a denied cell was delivered, although the settle time excuses no delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +143,9 @@ pub struct StepResult {
     pub spec_rules: BTreeSet<SpecRule>,
     /// All cells, in the order in which they are shown.
     pub cells: Vec<CellResult>,
+    /// States that the enforcers were given since the step before, the oldest first. The last one is the state in which the
+    /// cells were probed. Empty in a check of a live cluster.
+    pub states: Vec<Arc<World>>,
     /// How long after its first answer the slowest new pod was isolated by the policies that were in force
     /// before, and was admitted.
     pub new_pods: TimeToSettle,

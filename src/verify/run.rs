@@ -226,6 +226,7 @@ fn step(observed: Observed, questions: &[Question], took: Duration) -> StepResul
         name: STEP.to_owned(),
         spec_rules: BTreeSet::new(),
         cells: cells.into_iter().zip(questions).map(with_wish).collect(),
+        states: Vec::new(),
         new_pods,
         open_connections: Vec::new(),
         handed_over: Duration::ZERO,
