@@ -28,11 +28,11 @@
 //! | `profile` | known deviations of network plugins, as files | `deviation`, `plan`, `policy`, `scenario`, `source`, `verdict`, `world` |
 //! | `diagnosis` | from differing cells to the deviations that predict them; pure | `deviation`, `plan`, `policy`, `profile`, `snapshot`, `verdict`, `world` |
 //! | `observe` | rounds, settling, control rounds, and the evidence of each cell; knows no scenario | `backend`, `plan`, `policy`, `verdict`, `world` |
-//! | `runner` | runs scenarios step by step; emits events and knows no report | `backend`, `observe`, `plan`, `policy`, `profile`, `scenario`, `verdict`, `world` |
+//! | `runner` | runs scenarios step by step; emits events and knows no report | `backend`, `diagnosis`, `observe`, `plan`, `policy`, `profile`, `scenario`, `verdict`, `world` |
 //! | `verify` | tenants of a cluster as it is: twins, questions, and what tenants can do to each other | `backend`, `observe`, `plan`, `policy`, `snapshot`, `source`, `tenants`, `verdict`, `world` |
-//! | `selftest` | the library against every fault of the lab | `backend`, `deviation`, `policy`, `runner`, `scenario`, `verdict`, `world` |
+//! | `selftest` | the library against every fault of the lab | `backend`, `deviation`, `diagnosis`, `policy`, `runner`, `scenario`, `verdict`, `world` |
 //! | `fuzz` | random scenarios: engine, naive evaluator and packets compared, differences shrunk, coverage | `backend`, `deviation`, `generate`, `naive`, `plan`, `policy`, `runner`, `scenario`, `snapshot`, `source`, `verdict`, `world` |
-//! | `document` | plain data for reports, and one schema for each JSON document; what is read back has the same types | `deviation`, `expect`, `fuzz`, `policy`, `scenario`, `selftest`, `snapshot`, `source`, `tenants`, `verdict`, `verify` |
+//! | `document` | plain data for reports, and one schema for each JSON document; what is read back has the same types | `deviation`, `diagnosis`, `expect`, `fuzz`, `policy`, `scenario`, `selftest`, `snapshot`, `source`, `tenants`, `verdict`, `verify` |
 //! | `compare` | what changed between two runs; pure | `document` |
 //! | `report` | documents as text for people, JSON and JUnit XML | `document` |
 //! | `image` | the agent that netproof carries, and the probe image: its archive, and the tools that load it | – |

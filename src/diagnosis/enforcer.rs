@@ -11,7 +11,7 @@ use super::subject::{Subject, each_port};
 use crate::deviation::{CompileFault, DatapathFault, Deviation, EnforcerState, Opening, RouteQuirk};
 use crate::plan::Route;
 use crate::policy::{
-    Cluster, Decision, Destination, Direction, Endpoint, Engine, Expectation, Flow, IpFamily, Pod, PortSpec,
+    Cluster, Decision, Destination, Direction, Endpoint, Engine, Expectation, IpFamily, Pod, PortSpec,
     Protocol, Reason,
 };
 use crate::profile::{Promised, Readings, mixed, one_direction};
@@ -125,11 +125,10 @@ impl<'g> Enforcer<'g> {
         }
         if leg.is_between_own_node() {
             let is_closed = self.parts.has_packets(DatapathFault::OwnNodeClosed);
-            let Some(source) = leg.node_as_external().filter(|_| is_closed) else {
-                return Prediction::Delivered;
+            return match leg.from_outside().filter(|_| is_closed) {
+                Some(leg) => self.direction(&leg, Direction::Ingress),
+                None => Prediction::Delivered,
             };
-            let flow = Flow { source, ..leg.direct_flow() };
-            return self.direction(&Leg { flow, ..leg.clone() }, Direction::Ingress);
         }
         if self.parts.has_packets(DatapathFault::DeadPath)
             && self.state.has_policies()

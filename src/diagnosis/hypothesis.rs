@@ -1,6 +1,6 @@
 //! What may be wrong: a deviation of the catalogue, or a node that enforces nothing.
 
-use crate::deviation::{CompileFault, DatapathFault, Deviation, Effect, RouteQuirk, Traffic};
+use crate::deviation::{CompileFault, DatapathFault, Deviation, Effect, RouteQuirk};
 
 /// Something that may be wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -28,7 +28,7 @@ impl Hypothesis {
     /// Returns the hypotheses to try on a network with these nodes. A deviation that shows only by chance predicts no
     /// cell, so it is not one of them.
     pub(super) fn all(nodes: impl IntoIterator<Item = String>) -> Vec<Self> {
-        let known = Deviation::all().filter(|deviation| is_predictable(deviation)).map(Self::Known);
+        let known = Deviation::all().filter(|deviation| deviation.is_predictable()).map(Self::Known);
         known.chain(nodes.into_iter().map(Self::OpenNode)).collect()
     }
 
@@ -53,19 +53,6 @@ impl Hypothesis {
             | Effect::Rules(_)
             | Effect::Route(_) => Breadth::Rule,
         }
-    }
-}
-
-/// Returns whether the cells in which a deviation shows can be predicted.
-fn is_predictable(deviation: &Deviation) -> bool {
-    match deviation.effect {
-        Effect::Packets(DatapathFault::Opens(Traffic::Share(_)) | DatapathFault::DeliversLate) => false,
-        Effect::Packets(_)
-        | Effect::Meaning(_)
-        | Effect::WrittenMeaning(_)
-        | Effect::Changes(_)
-        | Effect::Rules(_)
-        | Effect::Route(_) => true,
     }
 }
 

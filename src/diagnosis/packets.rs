@@ -85,14 +85,12 @@ impl<'a> Leg<'a> {
         })
     }
 
-    /// Returns the sender as an address outside the cluster, if it is a node.
-    pub(super) fn node_as_external(&self) -> Option<Endpoint> {
-        self.node(self.flow.source)?.address(self.flow.family).map(Endpoint::External)
-    }
-
-    /// Returns the flow after the translation of a Service's address.
-    pub(super) fn direct_flow(&self) -> Flow {
-        Flow { destination: Destination::Endpoint(self.end), port: self.port, ..self.flow }
+    /// Returns the leg as if its sender were outside the cluster, after the translation of a Service's address. `None`
+    /// if the sender is no node.
+    pub(super) fn from_outside(&self) -> Option<Self> {
+        let source = self.node(self.flow.source)?.address(self.flow.family).map(Endpoint::External)?;
+        let (destination, port) = (Destination::Endpoint(self.end), self.port);
+        Some(Self { flow: Flow { source, destination, port, ..self.flow }, ..self.clone() })
     }
 
     /// Returns the flow as if the address of its Service were one outside the cluster. `None` without a Service.

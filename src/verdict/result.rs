@@ -257,6 +257,8 @@ pub struct RunResult {
     pub interrupted: bool,
     /// Whether the run ended early because a scenario failed.
     pub stopped: bool,
+    /// Whether the run ended early because nothing enforces policies.
+    pub unenforced: bool,
     /// Names of the scenarios that were not run. A name occurs once for each repetition that is missing.
     pub unfinished: Vec<String>,
     /// Environment to which packets were sent.
@@ -266,6 +268,8 @@ pub struct RunResult {
     /// Share of leaking connections, from 0 to 1, that `--confidence` requires to be found at every
     /// enforcement point.
     pub requested_share: Option<f64>,
+    /// Time that a change may take to be in force.
+    pub settle: Duration,
     /// Duration of the run.
     pub took: Duration,
 }

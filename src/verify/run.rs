@@ -127,10 +127,12 @@ pub async fn check<B: Backend>(
         requested: 1,
         interrupted: is_interrupted,
         stopped: false,
+        unenforced: false,
         unfinished: Vec::new(),
         environment: environment.clone(),
         profiles: Vec::new(),
         requested_share: settings.observe.leak_share,
+        settle: settings.observe.settle,
         took: start.elapsed(),
     };
     let enforced = result(only_enforced(scenario.clone(), &questions));
