@@ -491,6 +491,18 @@ fn what_is_wrong_with_the_whole_run_is_a_test_case_that_fails() {
     }
 }
 
+/// Regression: 14.7 s of 15 s passed silently, and an enforcer that takes 15.1 s leaks.
+#[test]
+fn a_time_to_enforce_above_half_of_the_settle_time_is_a_warning() {
+    let warnings = |took: u64| {
+        let denied = cell("b", "a", Decision::Deny, Observation::Dropped, Verdict::Match);
+        let steps = vec![step("deny", vec![settled(denied, Change::Enforce, took, None)])];
+        RunDocument::from(&run(vec![scenario("slow", steps)])).warnings
+    };
+    assert_eq!(warnings(7_500), [""; 0]);
+    assert_snapshot!(warnings(14_700).join("\n"), @"slow: it took 14.7 s until the denials of step `deny` were enforced, which is more than half of the settle time of 15.0 s: a little slower, and they are leaks. --settle gives them more time");
+}
+
 #[test]
 fn a_run_that_stopped_at_the_first_failure() {
     let mut result = run(vec![good(), bad()]);

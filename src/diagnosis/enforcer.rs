@@ -120,8 +120,9 @@ impl<'g> Enforcer<'g> {
 
     /// Returns what becomes of a packet that arrives at an end.
     fn end(&self, leg: &Leg<'_>) -> Prediction {
-        if leg.flow.source == leg.end {
-            return if leg.is_direct() { Prediction::Delivered } else { Prediction::Unclear };
+        // A pod that sends to itself through a Service is treated as any other pod, or undefined.
+        if leg.flow.source == leg.end && leg.is_direct() {
+            return Prediction::Delivered;
         }
         if leg.is_between_own_node() {
             let is_closed = self.parts.has_packets(DatapathFault::OwnNodeClosed);

@@ -306,3 +306,115 @@ fn cause(hypothesis: &Hypothesis, profiles: &[Profile]) -> Cause {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::diagnosis::Case;
+    use crate::plan::{Cell, Router, cells};
+    use crate::policy::{Decision, Engine};
+    use crate::scenario::Scenario;
+    use crate::world::World;
+
+    /// Only x/b may send to x/a, TCP from 80 to 82.
+    const CONTENT: &str = "\
+apiVersion: netproof.dev/v1alpha1
+kind: Scenario
+metadata: {name: s}
+topology:
+  namespaces:
+  - name: x
+    pods: [{name: a, labels: {app: a}}, {name: b, labels: {app: b}}, {name: c, labels: {app: c}}]
+probes: [80/TCP, 81/TCP, 82/TCP, 83/TCP, 80/UDP]
+steps:
+- name: only b
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: p, namespace: x}
+    spec:
+      podSelector: {matchLabels: {app: a}}
+      ingress: [{from: [{podSelector: {matchLabels: {app: b}}}], ports: [{port: 80, endPort: 82}]}]
+";
+
+    /// Returns the state after the step, with addresses.
+    fn world() -> Arc<World> {
+        let scenario = Scenario::from_text(CONTENT);
+        let mut world = scenario.worlds().next().unwrap().1;
+        for (i, pod) in world.cluster.pods.iter_mut().enumerate() {
+            pod.addresses = vec![format!("10.244.1.{}", i + 1).parse().unwrap()];
+        }
+        Arc::new(world)
+    }
+
+    /// Returns the diagnosis of a run in which these cells were delivered, and all others denied or delivered as the
+    /// policies promise: the names of the causes of each explanation with how many cells it explains, and the cells that
+    /// nothing explains.
+    fn diagnosed(delivered: &[&str], dropped: &[&str]) -> (Vec<(Vec<String>, usize)>, Vec<String>) {
+        let states = [world()];
+        let world = states[0].as_ref();
+        let engine = Engine::new(world.cluster.clone());
+        let router = Router::new(world, &engine);
+        let all: Vec<Cell> = cells(world, &Scenario::from_text(CONTENT).probes);
+        let seen = all.iter().filter_map(|cell| {
+            let decision = router.route(cell)?.evaluate(&engine).decision;
+            let name = cell.to_string();
+            let shown = match decision {
+                Decision::Deny if delivered.contains(&name.as_str()) => Shown::Leak,
+                Decision::Allow if dropped.contains(&name.as_str()) => Shown::Blocked,
+                Decision::Deny | Decision::Allow => Shown::AsPromised,
+                Decision::Undefined => return None,
+            };
+            Some(Seen { cell, is_allowed: decision == Decision::Allow, shown })
+        });
+        let case = Case { scenario: "s", step: "only b", states: &states, cells: seen.collect() };
+        let evidence = Evidence { scenarios: vec![vec![case]] };
+        let diagnosis = diagnose(&evidence, Enforcement::default(), &[]).unwrap();
+        assert_eq!((diagnosis.leaks, diagnosis.blocked), (delivered.len(), dropped.len()));
+        let names = |explanation: &Explanation| {
+            (explanation.causes.iter().map(|cause| cause.name.clone()).collect(), explanation.cells())
+        };
+        let unexplained = diagnosis.unexplained.iter().map(|it| it.cell.to_string()).collect();
+        (diagnosis.explanations.iter().map(names).collect(), unexplained)
+    }
+
+    fn only(names: &[&str], cells: usize) -> (Vec<(Vec<String>, usize)>, Vec<String>) {
+        (vec![(names.iter().map(|name| (*name).to_owned()).collect(), cells)], Vec::new())
+    }
+
+    const UDP: [&str; 2] = ["x/b → x/a 80/UDP", "x/c → x/a 80/UDP"];
+    const RANGE: [&str; 2] = ["x/b → x/a 81/TCP", "x/b → x/a 82/TCP"];
+
+    #[test]
+    fn the_deviation_that_predicts_exactly_the_differing_cells_is_the_cause() {
+        assert_eq!(diagnosed(&UDP, &[]), only(&["ignore-udp"], 2));
+        assert_eq!(diagnosed(&[], &RANGE), only(&["endport-first-only"], 2));
+        assert_eq!(diagnosed(&[], &RANGE[1..]), only(&["endport-exclusive"], 1));
+    }
+
+    /// `ignore-udp` would also let c pass. A denial that was measured counts against it.
+    #[test]
+    fn a_deviation_that_predicts_a_difference_where_there_was_none_is_no_cause() {
+        assert_eq!(diagnosed(&UDP[..1], &[]), only(&["protocol-ignored"], 1));
+    }
+
+    #[test]
+    fn two_deviations_explain_together_what_neither_explains_alone() {
+        assert_eq!(diagnosed(&UDP, &RANGE), only(&["endport-first-only", "ignore-udp"], 4));
+    }
+
+    #[test]
+    fn a_cell_that_no_deviation_predicts_is_listed() {
+        let odd = "x/c → x/a 81/TCP";
+        let (explanations, unexplained) = diagnosed(&[UDP[0], UDP[1], odd], &[]);
+        assert_eq!((explanations, Vec::new()), only(&["ignore-udp"], 2));
+        assert_eq!(unexplained, [odd]);
+    }
+
+    #[test]
+    fn a_run_without_differences_has_no_diagnosis() {
+        assert!(diagnose(&Evidence::default(), Enforcement::default(), &[]).is_none());
+    }
+}

@@ -194,7 +194,7 @@ fn close_calls(result: &RunResult) -> impl Iterator<Item = String> {
         (time * 2 > result.settle).then(|| {
             format!(
                 "{}: it took {} until the denials of step `{}` were enforced, which is more than half of the settle time \
-                 of {}: an enforcer that is as slow twice shows leaks, unless --settle gives it more time",
+                 of {}: a little slower, and they are leaks. --settle gives them more time",
                 scenario.name,
                 seconds(time),
                 step.name,

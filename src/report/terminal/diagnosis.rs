@@ -81,13 +81,15 @@ impl Report<'_> {
             self.page.line(format!("  {and}{}", paint(STRONG, Plain(format!("{name}: {explanation}")))));
         }
         self.page.line(format!("    {}", evidence(explanation, diagnosis)));
-        for Cause { seen, profiles, .. } in &explanation.causes {
-            if let Some(seen) = seen {
-                self.page.line(Plain(format!("    seen in {seen}")));
-            }
+        for seen in explanation.causes.iter().filter_map(|cause| cause.seen.as_ref()) {
+            self.page.line(Plain(format!("    seen in {seen}")));
+        }
+        let all = explanation.causes.iter().chain(explanation.alternatives.iter().flatten());
+        for Cause { name, profiles, .. } in all {
             for profile in profiles {
-                let note =
-                    format!("    --profile {profile} makes these cells undefined: it has this deviation");
+                let note = format!(
+                    "    --profile {profile} makes cells with this deviation undefined (quirk {name})"
+                );
                 self.page.line(Plain(note));
             }
         }
