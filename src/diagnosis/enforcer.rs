@@ -56,6 +56,8 @@ pub(super) struct Enforcer<'g> {
     parts: &'g Parts,
     state: EnforcerState,
     frozen: Option<EnforcerState>,
+    /// Whether the enforcers read the policies as they are. Packets may pass them nevertheless.
+    is_read_right: bool,
     engines: RefCell<HashMap<Key, Rc<Vec<Engine>>>>,
     /// The egress rules alone.
     egress: OnceCell<Engine>,
@@ -74,9 +76,14 @@ impl<'g> Enforcer<'g> {
                 PortSpec::Range(_) | PortSpec::Any | PortSpec::Named(_) => Some(port),
             });
         }
+        let is_read_right = parts.compile.is_empty()
+            && state.strangers.is_empty()
+            && state.without_ipv4.is_empty()
+            && state.cluster == ground.world.cluster;
         Self {
             ground,
             parts,
+            is_read_right,
             state,
             frozen,
             engines: RefCell::default(),
@@ -96,6 +103,9 @@ impl<'g> Enforcer<'g> {
     pub(super) fn predict(&self, index: usize) -> Prediction {
         let prepared = self.ground.prepared();
         let Some(Some(route)) = prepared.routes.get(index) else { return Prediction::Unclear };
+        if self.parts.only_open() && self.ground.case.cells.get(index).is_some_and(|seen| seen.is_allowed) {
+            return Prediction::Delivered;
+        }
         let legs = route.legs().map(|leg| self.leg(leg));
         let prediction = legs.max().unwrap_or(Prediction::Unclear);
         self.with_route_quirks(route, index, prediction)
@@ -222,7 +232,10 @@ impl<'g> Enforcer<'g> {
             subject: (compiles || by_family).then_some(subject),
             ends: compiles.then(|| (leg.index(leg.flow.source), leg.index(leg.end))),
         };
-        let cached = self.engines.borrow().get(&key).cloned();
+        let cached = match self.is_read_right && !is_frozen {
+            true => Some(self.ground.rules(direction)),
+            false => self.engines.borrow().get(&key).cloned(),
+        };
         let engines = cached.unwrap_or_else(|| {
             let (sender, receiver) = (leg.pod(leg.flow.source), leg.pod(leg.end));
             let subject = Subject { pod: state_pod(state, subject, pod), direction, sender, receiver };

@@ -2,11 +2,15 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::evidence::{Case, Seen};
 use crate::deviation::{EnforcerState, Follower, Opening};
 use crate::plan::{Route, Router};
-use crate::policy::{Cluster, ClusterPeer, Engine, IpFamily, NamespaceScope, Peer, Peers, Pod, Requirement};
+use crate::policy::{
+    Cluster, ClusterPeer, Direction, Engine, IpFamily, NamespaceScope, Peer, Peers, Pod, Requirement,
+};
+use crate::profile::one_direction;
 use crate::snapshot::Identity;
 use crate::world::World;
 
@@ -25,6 +29,9 @@ pub(super) struct Ground<'a> {
 pub(super) struct Prepared {
     pub(super) engine: Engine,
     pub(super) routes: Vec<Option<Route>>,
+    /// The rules of each direction alone.
+    egress: OnceCell<Rc<Vec<Engine>>>,
+    ingress: OnceCell<Rc<Vec<Engine>>>,
 }
 
 impl<'a> Ground<'a> {
@@ -40,8 +47,19 @@ impl<'a> Ground<'a> {
             let engine = Engine::new(self.world.cluster.clone());
             let router = Router::new(self.world, &engine);
             let routes = self.case.cells.iter().map(|Seen { cell, .. }| router.route(cell)).collect();
-            Prepared { routes, engine }
+            Prepared { routes, engine, egress: OnceCell::new(), ingress: OnceCell::new() }
         })
+    }
+
+    /// Returns the rules of one direction, as they are.
+    pub(super) fn rules(&self, direction: Direction) -> Rc<Vec<Engine>> {
+        let Prepared { egress, ingress, .. } = self.prepared();
+        let rules = match direction {
+            Direction::Egress => egress,
+            Direction::Ingress => ingress,
+        };
+        let compile = || Rc::new(vec![Engine::new(one_direction(&self.world.cluster, direction))]);
+        Rc::clone(rules.get_or_init(compile))
     }
 }
 

@@ -6,6 +6,7 @@
 //! the same rules cannot show, so it is not tried.
 
 mod blame;
+mod blamed;
 mod packets;
 mod result;
 
@@ -16,7 +17,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::watch;
 
-pub(crate) use blame::{Accuracy, Blamed};
+pub(crate) use blamed::{Accuracy, Blamed};
 pub(crate) use result::{Detection, ScenarioTrial, SelfTest};
 
 use crate::backend::Error;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::blame::Blamed;
+use super::blamed::Blamed;
 use super::{ENOUGH, Steps};
 use crate::deviation::Fault;
 use crate::verdict::{Outcome, ScenarioResult, Verdict};
