@@ -136,7 +136,7 @@ impl<'g> Enforcer<'g> {
         }
         if leg.is_between_own_node() {
             let is_closed = self.parts.has_packets(DatapathFault::OwnNodeClosed);
-            return match leg.from_outside().filter(|_| is_closed) {
+            return match leg.as_from_outside().filter(|_| is_closed) {
                 Some(leg) => self.direction(&leg, Direction::Ingress),
                 None => Prediction::Delivered,
             };

@@ -87,7 +87,7 @@ impl<'a> Leg<'a> {
 
     /// Returns the leg as if its sender were outside the cluster, after the translation of a Service's address. `None`
     /// if the sender is no node.
-    pub(super) fn from_outside(&self) -> Option<Self> {
+    pub(super) fn as_from_outside(&self) -> Option<Self> {
         let source = self.node(self.flow.source)?.address(self.flow.family).map(Endpoint::External)?;
         let (destination, port) = (Destination::Endpoint(self.end), self.port);
         Some(Self { flow: Flow { source, destination, port, ..self.flow }, ..self.clone() })

@@ -124,7 +124,7 @@ impl<'a> Search<'a> {
         if let Some(pair) = self.pair(&groups) {
             return self.tested(vec![pair]);
         }
-        self.tested(cover(groups))
+        self.tested(cover(&groups))
     }
 
     fn is_whole(&self, trial: &Trial) -> bool {
@@ -272,7 +272,7 @@ fn refutes(seen: Seen<'_>, predict: impl FnOnce() -> Prediction) -> bool {
 }
 
 /// Returns groups that explain more and more cells, the one with most first.
-fn cover(groups: Vec<Group>) -> Vec<Group> {
+fn cover(groups: &[Group]) -> Vec<Group> {
     let mut covered = BTreeSet::new();
     let mut chosen = Vec::new();
     loop {

@@ -117,7 +117,7 @@ impl Subject<'_> {
             }
             CompileFault::IpBlockWithoutPods => without_pods(&mut changed),
             CompileFault::NameOfFirstPort => {
-                self.number_names(&mut changed, |pod, _| Some(pod.ports.first()?.port))
+                self.number_names(&mut changed, |pod, _| Some(pod.ports.first()?.port));
             }
             CompileFault::NameOfAnyProtocol => self.number_names(&mut changed, |pod, port| {
                 let PortSpec::Named(name) = &port.ports else { return None };

@@ -188,7 +188,7 @@ impl RunDocument {
 /// Returns a warning for each scenario in which a denial was hardly in force before the settle time was over. Slightly
 /// slower, and it would have been a leak.
 fn close_calls(result: &RunResult) -> impl Iterator<Item = String> {
-    let slow = result.scenarios.iter().filter_map(|scenario| {
+    result.scenarios.iter().filter_map(|scenario| {
         let times = scenario.steps.iter().filter_map(|step| Some((step.time().enforce?, step)));
         let (time, step) = times.max_by_key(|(time, _)| *time)?;
         (time * 2 > result.settle).then(|| {
@@ -201,8 +201,7 @@ fn close_calls(result: &RunResult) -> impl Iterator<Item = String> {
                 seconds(result.settle)
             )
         })
-    });
-    slow
+    })
 }
 
 fn seconds(time: Duration) -> String {
