@@ -26,12 +26,13 @@
 //! | `backend` | where packets are sent: the lab and clusters behind one interface | `deviation`, `image`, `plan`, `policy`, `scenario`, `snapshot`, `world` |
 //! | `verdict` | intent × expected × observed, and the results made of it | `plan`, `policy`, `scenario`, `snapshot`, `world` |
 //! | `profile` | known deviations of network plugins, as files | `deviation`, `plan`, `policy`, `scenario`, `source`, `verdict`, `world` |
+//! | `diagnosis` | from differing cells to the deviations that predict them; pure | `deviation`, `plan`, `policy`, `profile`, `snapshot`, `verdict`, `world` |
 //! | `observe` | rounds, settling, control rounds, and the evidence of each cell; knows no scenario | `backend`, `plan`, `policy`, `verdict`, `world` |
-//! | `runner` | runs scenarios step by step; emits events and knows no report | `backend`, `observe`, `plan`, `policy`, `profile`, `scenario`, `verdict`, `world` |
+//! | `runner` | runs scenarios step by step; emits events and knows no report | `backend`, `diagnosis`, `observe`, `plan`, `policy`, `profile`, `scenario`, `verdict`, `world` |
 //! | `verify` | tenants of a cluster as it is: twins, questions, and what tenants can do to each other | `backend`, `observe`, `plan`, `policy`, `snapshot`, `source`, `tenants`, `verdict`, `world` |
-//! | `selftest` | the library against every fault of the lab | `backend`, `deviation`, `policy`, `runner`, `scenario`, `verdict`, `world` |
+//! | `selftest` | the library against every fault of the lab | `backend`, `deviation`, `diagnosis`, `policy`, `runner`, `scenario`, `verdict`, `world` |
 //! | `fuzz` | random scenarios: engine, naive evaluator and packets compared, differences shrunk, coverage | `backend`, `deviation`, `generate`, `naive`, `plan`, `policy`, `runner`, `scenario`, `snapshot`, `source`, `verdict`, `world` |
-//! | `document` | plain data for reports, and one schema for each JSON document; what is read back has the same types | `deviation`, `expect`, `fuzz`, `policy`, `scenario`, `selftest`, `snapshot`, `source`, `tenants`, `verdict`, `verify` |
+//! | `document` | plain data for reports, and one schema for each JSON document; what is read back has the same types | `deviation`, `diagnosis`, `expect`, `fuzz`, `policy`, `scenario`, `selftest`, `snapshot`, `source`, `tenants`, `verdict`, `verify` |
 //! | `compare` | what changed between two runs; pure | `document` |
 //! | `report` | documents as text for people, JSON and JUnit XML | `document` |
 //! | `image` | the agent that netproof carries, and the probe image: its archive, and the tools that load it | – |
@@ -51,6 +52,7 @@ pub mod backend;
 pub mod cli;
 pub mod compare;
 pub(crate) mod deviation;
+pub mod diagnosis;
 pub mod document;
 pub mod expect;
 pub mod fuzz;

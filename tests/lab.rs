@@ -33,7 +33,8 @@ const FEW: [&str; 11] = [
 
 /// Runs scenarios whose verdicts these tests check one by one. The self-test shows that all faults are detected.
 fn run_with_fault(user: User, fault: &str) -> Finished {
-    let options = ["run", "-o", "json", "--fault", fault, "--parallel", "6"].map(str::to_owned);
+    let options =
+        ["run", "-o", "json", "--fault", fault, "--parallel", "6", "--keep-going"].map(str::to_owned);
     run(user, options.into_iter().chain(FEW.map(scenario_file)))
 }
 

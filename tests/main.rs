@@ -14,6 +14,7 @@ mod bad_input;
 mod cluster;
 mod compare;
 mod coverage;
+mod diagnosis;
 mod diagnostics;
 mod differential;
 mod docs;

@@ -105,6 +105,7 @@ pub(crate) fn step(name: &str, cells: Vec<CellResult>) -> StepResult {
         name: name.to_owned(),
         spec_rules: [SpecRule::new(1).unwrap()].into(),
         cells,
+        states: Vec::new(),
         new_pods,
         open_connections: Vec::new(),
         handed_over: Duration::from_millis(7),
@@ -140,6 +141,8 @@ pub(crate) fn run(scenarios: Vec<ScenarioResult>) -> RunResult {
         requested,
         interrupted: false,
         stopped: false,
+        unenforced: false,
+        settle: Duration::from_secs(15),
         unfinished: Vec::new(),
         profiles: Vec::new(),
         requested_share: None,
@@ -529,6 +532,18 @@ fn what_is_wrong_with_the_whole_run_is_a_test_case_that_fails() {
         let suite = xml.split("<testsuite name=\"the whole run\"").nth(1).expect(case);
         assert!(suite.contains(case) && !suite.contains("errors=\"0\" failures=\"0\""), "{suite}");
     }
+}
+
+/// Regression: 14.7 s of 15 s passed silently, and an enforcer that takes 15.1 s leaks.
+#[test]
+fn a_time_to_enforce_above_half_of_the_settle_time_is_a_warning() {
+    let warnings = |took: u64| {
+        let denied = cell("b", "a", Decision::Deny, Observation::Dropped, Verdict::Match);
+        let steps = vec![step("deny", vec![settled(denied, Change::Enforce, took, None)])];
+        RunDocument::from(&run(vec![scenario("slow", steps)])).warnings
+    };
+    assert_eq!(warnings(7_500), [""; 0]);
+    assert_snapshot!(warnings(14_700).join("\n"), @"slow: it took 14.7 s until the denials of step `deny` were enforced, which is more than half of the settle time of 15.0 s: a little slower, and they are leaks. --settle gives them more time");
 }
 
 #[test]

@@ -17,8 +17,11 @@ use super::select::SelectOptions;
 use super::{EXIT_CODES, Format, block_on, output, profile, progress};
 use crate::backend::lab::Lab;
 use crate::deviation::Fault;
+use crate::diagnosis::{Enforcement, Evidence, diagnose};
 use crate::document::{Profile, RunDocument, ScenarioListDocument};
+use crate::runner::Settings;
 use crate::scenario::Scenario;
+use crate::verdict::RunResult;
 use crate::{report, runner};
 
 /// Run scenarios with real packets, and compare the packets with the policies
@@ -53,6 +56,10 @@ pub(super) struct RunArgs {
     #[arg(long, help_heading = ON_A_CLUSTER)]
     no_rerun: bool,
 
+    /// Run everything, even if nothing enforces policies. By default, a run ends as soon as that is clear
+    #[arg(long)]
+    keep_going: bool,
+
     #[command(flatten)]
     accept: AcceptOptions,
 
@@ -75,6 +82,7 @@ Examples:
   netproof run --spec-rule 17                      whatever decides about named ports
   netproof run --shard 2/4                         one machine's part of four
   netproof run --parallel 8 --fail-fast            to the first failure
+  netproof run --keep-going                        everything, even if nothing enforces policies
   netproof run --repeat 20                         are the verdicts always the same?
   netproof run --fault ignore-udp                  prove that a leak is noticed
   netproof run --list-faults                       what else can be made wrong
@@ -154,7 +162,8 @@ fn carry_out(
         let interruption = Interruption::listen()?;
         match options.backend {
             BackendKind::Lab => {
-                let (fault, settings) = (options.fault, options.for_lab()?);
+                let (fault, lab) = (options.fault, options.for_lab()?);
+                let settings = Settings { keep_going: args.keep_going, ..lab };
                 let environment = accept.complete(options.lab(), scenarios);
                 options.warn(&environment);
                 let backends = (0..scenarios.len()).map(|index| (index, Lab::new(fault)));
@@ -162,7 +171,7 @@ fn carry_out(
                 let result = progress::with_progress(async |events| {
                     runner::run(scenarios, backends, &settings, environment, events, interrupted).await
                 });
-                conclude(RunDocument::from(&result.await?))?.print()
+                conclude(diagnosed(&result.await?)?)?.print()
             }
             BackendKind::Cluster => on_cluster(args, scenarios, &interruption, conclude).await,
         }
@@ -179,6 +188,7 @@ async fn on_cluster(
     let interrupted = interruption.requested();
     options.cluster.probes.site.site()?.check(scenarios)?;
     let (cluster, settings) = options.open_cluster(interrupted.clone()).await?;
+    let settings = Settings { keep_going: args.keep_going, ..settings };
     if let Some(identity) = &options.cluster.save_configmap {
         // After the run, it would be too late to report that this is not possible.
         cluster.check_save(identity).await?;
@@ -191,13 +201,13 @@ async fn on_cluster(
     let result = progress::with_progress(async |events| {
         let again = interrupted.clone();
         let result = runner::run(&scheduled, backends, &settings, environment, events, interrupted).await;
-        if args.no_rerun || result.stopped || result.interrupted {
+        if args.no_rerun || result.stopped || result.unenforced || result.interrupted {
             return result;
         }
         let open = async |scenario: &Scenario| cluster.alone(scenario).await;
         runner::again_alone(result, &scheduled, &settings, events, again, open).await
     });
-    let document = RunDocument::from(&result.await?);
+    let document = diagnosed(&result.await?)?;
     let saved = options.cluster.save_configmap.as_ref().map(|identity| (identity, text(&document)));
     let printing = Printing::start(conclude(document)).await;
     if let Some((identity, text)) = saved {
@@ -206,6 +216,13 @@ async fn on_cluster(
         complain(cluster.save(identity, entries.into()).await.map_err(anyhow::Error::from));
     }
     printing.clean_up(cluster, interruption).await
+}
+
+/// Returns the document of a run, with its diagnosis.
+fn diagnosed(result: &RunResult) -> anyhow::Result<RunDocument> {
+    let (evidence, enforcement) = (Evidence::of(result), Enforcement::of(result));
+    let diagnosis = diagnose(&evidence, enforcement, &profile::built_in()?);
+    Ok(RunDocument::from(result).with_diagnosis(diagnosis.as_ref()))
 }
 
 /// Returns the text of a result that is saved in a ConfigMap.

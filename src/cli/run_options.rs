@@ -115,6 +115,7 @@ impl RunOptions {
             required: self.require.iter().copied().collect(),
             parallel: self.parallel.unwrap_or(parallel),
             fail_fast: self.fail_fast,
+            keep_going: true,
             profiles: self.profiles.profiles()?,
         })
     }

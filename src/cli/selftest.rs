@@ -13,7 +13,7 @@ use crate::deviation::Fault;
 use crate::document::SelfTestDocument;
 use crate::runner::Settings;
 use crate::scenario::Scenario;
-use crate::selftest::SelfTest;
+use crate::selftest::{Depth, SelfTest};
 use crate::verdict::INTERRUPTED;
 use crate::{observe, report};
 
@@ -36,6 +36,11 @@ pub(super) struct SelftestArgs {
     /// Try each fault only until two cases have detected it. Leaves out which scenarios detect which faults
     #[arg(long)]
     quick: bool,
+
+    /// Try each fault in every case, and print what a diagnosis of its cells blames: it must be the fault itself, or what
+    /// the scenarios cannot tell from it
+    #[arg(long, conflicts_with = "quick")]
+    diagnose: bool,
 
     /// What to print
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
@@ -64,6 +69,7 @@ Examples:
   netproof selftest default-deny 'conformance-*' some of the library, by name
   netproof selftest --fault ignore-udp           one fault
   netproof selftest --quick                      is every fault detected? a third of the time
+  netproof selftest --diagnose                   is each fault diagnosed as itself?
   netproof selftest -o markdown > selftest.md    the table of faults, for a document";
 
 pub(super) fn selftest(args: &SelftestArgs) -> anyhow::Result<ExitCode> {
@@ -111,9 +117,14 @@ async fn carry_out(
         parallel: args.parallel.unwrap_or_else(|| 8 * processors()),
         ..Settings::new(observe::Settings::lab())
     };
+    let depth = match (args.quick, args.diagnose) {
+        (true, _) => Depth::Quick,
+        (false, true) => Depth::Diagnosis,
+        (false, false) => Depth::Detection,
+    };
     let interrupted = Interruption::listen()?.requested();
     let result = progress::with_progress(async |events| {
-        crate::selftest::selftest(scenarios, faults, args.quick, &settings, events, interrupted).await
+        crate::selftest::selftest(scenarios, faults, depth, &settings, events, interrupted).await
     });
     Ok(result.await??)
 }

@@ -170,6 +170,19 @@ impl Deviation {
         matches!(self.effect, Effect::Changes(_))
     }
 
+    /// Returns whether the cells in which it shows can be predicted. Some deviations show only by chance, or later.
+    pub fn is_predictable(&self) -> bool {
+        match self.effect {
+            Effect::Packets(DatapathFault::Opens(Traffic::Share(_)) | DatapathFault::DeliversLate) => false,
+            Effect::Packets(_)
+            | Effect::Meaning(_)
+            | Effect::WrittenMeaning(_)
+            | Effect::Changes(_)
+            | Effect::Rules(_)
+            | Effect::Route(_) => true,
+        }
+    }
+
     /// Returns all deviations.
     pub fn all() -> impl Iterator<Item = &'static Self> {
         TABLES.into_iter().flatten()

@@ -9,6 +9,7 @@
 
 mod cell;
 mod comparison;
+mod diagnosis;
 mod expectation;
 mod fuzz;
 mod profile;
@@ -26,13 +27,14 @@ pub use comparison::{
     CellPlace, CellState, ComparedRun, ComparisonCounts, ComparisonDocument, Coverage, Difference,
     EnvironmentChange, ScenarioCells, Slower, StepCells, Thresholds, TimeComparison,
 };
+pub use diagnosis::{Cause, Diagnosis, Enforcement, Explanation, UnexplainedCell};
 pub use expectation::{AllPorts, Assumption, ExpectationDocument, ExpectedTraffic, Ports, UnshownServices};
 pub use fuzz::{Finding, FuzzDocument, RuleCases};
 pub use profile::{Deviation, Profile};
 pub use run::{Error, RunDocument};
 pub use scenario::{Alone, Fate, OpenConnection, Scenario, Step};
 pub use scenario_list::{Deciding, ListedRule, ListedScenario, ScenarioListDocument};
-pub use selftest::{FaultTrial, SelfTestDocument, TriedFault};
+pub use selftest::{FaultAccuracy, FaultDiagnosis, FaultTrial, SelfTestDocument, TriedFault};
 pub use tenancy::{ListedTenant, ListedZone, TenantListDocument};
 pub use time::{Latency, Millis, Quantiles, RunLatency, StepTimes};
 pub use verify::{Blame, Difference as TenantDifference, Tenant, TenantPair, VerifyDocument};

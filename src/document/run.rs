@@ -3,14 +3,15 @@
 #![expect(missing_docs, reason = "docs/json.md documents the fields")]
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::scenario::counts_with_sum;
 use super::{
-    ApiVersion, Cell, ComparisonDocument, Millis, Profile, RunKind, RunLatency, Scenario, Step, by_name,
-    texts,
+    ApiVersion, Cell, ComparisonDocument, Diagnosis, Millis, Profile, RunKind, RunLatency, Scenario, Step,
+    by_name, texts,
 };
 use crate::policy::Decision;
 use crate::snapshot::Unmodelled;
@@ -78,6 +79,8 @@ pub struct RunDocument {
     #[serde(default)]
     pub stopped: bool,
     #[serde(default)]
+    pub unenforced: bool,
+    #[serde(default)]
     pub not_run: BTreeSet<String>,
     /// Count of the scenarios and repetitions that were not run.
     #[serde(skip)]
@@ -103,6 +106,8 @@ pub struct RunDocument {
     pub nodes: BTreeMap<String, NodeCounts>,
     #[serde(default)]
     pub profiles: Vec<Profile>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
     #[serde(default)]
     pub latency: RunLatency,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,6 +153,12 @@ impl RunDocument {
         Ok(())
     }
 
+    /// Adds a diagnosis.
+    #[must_use]
+    pub fn with_diagnosis(self, diagnosis: Option<&crate::diagnosis::Diagnosis>) -> Self {
+        Self { diagnosis: diagnosis.map(Diagnosis::from), ..self }
+    }
+
     /// Returns the steps with their scenarios.
     pub fn steps(&self) -> impl Iterator<Item = (&Scenario, &Step)> {
         self.scenarios.iter().flat_map(|scenario| scenario.steps.iter().map(move |step| (scenario, step)))
@@ -160,7 +171,7 @@ impl RunDocument {
 
     /// Returns whether the run ended early.
     pub fn is_incomplete(&self) -> bool {
-        self.interrupted || self.stopped || !self.not_run.is_empty()
+        self.interrupted || self.stopped || self.unenforced || !self.not_run.is_empty()
     }
 
     /// Returns the count of judged denials.
@@ -172,6 +183,29 @@ impl RunDocument {
     pub fn unaccepted(&self) -> impl Iterator<Item = &Unmodelled> {
         self.unmodelled.iter().filter(|kind| !kind.is_accepted)
     }
+}
+
+/// Returns a warning for each scenario in which a denial was hardly in force before the settle time was over. Slightly
+/// slower, and it would have been a leak.
+fn close_calls(result: &RunResult) -> impl Iterator<Item = String> {
+    result.scenarios.iter().filter_map(|scenario| {
+        let times = scenario.steps.iter().filter_map(|step| Some((step.time().enforce?, step)));
+        let (time, step) = times.max_by_key(|(time, _)| *time)?;
+        (time * 2 > result.settle).then(|| {
+            format!(
+                "{}: it took {} until the denials of step `{}` were enforced, which is more than half of the settle time \
+                 of {}: a little slower, and they are leaks. --settle gives them more time",
+                scenario.name,
+                seconds(time),
+                step.name,
+                seconds(result.settle)
+            )
+        })
+    })
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
 }
 
 impl From<&RunResult> for RunDocument {
@@ -190,7 +224,7 @@ impl From<&RunResult> for RunDocument {
             exit_code: outcome.exit_code_unless(result.interrupted),
             backend: environment.name.clone(),
             facts: environment.facts_with_nodes(&judged_nodes),
-            warnings: environment.warnings.clone(),
+            warnings: environment.warnings.iter().cloned().chain(close_calls(result)).collect(),
             unmodelled: environment.unmodelled.clone(),
             node_coverage: environment.coverage(&judged_nodes),
             lacking: texts(
@@ -198,6 +232,7 @@ impl From<&RunResult> for RunDocument {
             ),
             interrupted: result.interrupted,
             stopped: result.stopped,
+            unenforced: result.unenforced,
             not_run: result.unfinished.iter().cloned().collect(),
             left: result.left(),
             requested: result.requested,
@@ -209,6 +244,7 @@ impl From<&RunResult> for RunDocument {
             skipped: skipped.map(|(capability, count)| (capability.to_string(), count)).collect(),
             nodes: result.nodes().into_iter().map(|(node, counts)| (node.to_owned(), counts)).collect(),
             profiles: Profile::all(result),
+            diagnosis: None,
             latency: RunLatency::of(scenarios.iter().flat_map(|scenario| &scenario.steps)),
             comparison: None,
             scenarios,

@@ -1,6 +1,7 @@
 //! The control round: without policies, every denied cell has to be delivered again. A denial is no denial if
 //! its path died before the state, or if its pod never had a path.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::actions::changes_servers;
@@ -78,6 +79,7 @@ impl<B: Backend> Observer<'_, B> {
         self.change_world(doing, actions)?;
         let deployed = self.backend.apply_between_steps(actions, &self.world).await?;
         self.world.complete(&deployed);
+        self.states.push(Arc::new(self.world.clone()));
         self.watch.begin(self.backend);
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netproof_probe::wire::{Listener, Transport};
@@ -63,6 +64,8 @@ pub(crate) struct Observer<'a, B> {
     pub(super) unread: Vec<(usize, HashSet<EndpointName>)>,
     /// When the last probe of a state was sent.
     pub(super) last_probe: Instant,
+    /// States that the enforcers were given since the last call of [`Self::take_states`], the oldest first.
+    pub(super) states: Vec<Arc<World>>,
 }
 
 /// What a cell showed before there were policies.
@@ -135,6 +138,7 @@ impl<'a, B: Backend> Observer<'a, B> {
             past: Vec::new(),
             unread: Vec::new(),
             last_probe: Instant::now(),
+            states: Vec::new(),
         }
     }
 
@@ -144,6 +148,7 @@ impl<'a, B: Backend> Observer<'a, B> {
         let start = Instant::now();
         let deployed = self.backend.deploy(&self.world).await?;
         self.world.complete(&deployed);
+        self.states.push(Arc::new(self.world.clone()));
         let took = start.elapsed();
         self.canaries = Canaries::open(self.backend).await;
         self.watch = Watch::open(self.backend).await;
@@ -201,6 +206,7 @@ impl<'a, B: Backend> Observer<'a, B> {
             self.ledger.policies_changed(|_, _, _| false);
         })?;
         self.world.complete(&deployed);
+        self.states.push(Arc::new(self.world.clone()));
         self.watch.begin(self.backend);
         Ok(Applied { actions, before, changed, has_sentinels: true, handed_over: changed.elapsed() })
     }
@@ -212,6 +218,12 @@ impl<'a, B: Backend> Observer<'a, B> {
                 .map_err(|error| Error::Failed { doing: doing.to_owned(), message: error.to_string() })?;
         }
         Ok(())
+    }
+
+    /// Returns the states that the enforcers were given since the last call, the oldest first. Between two steps, there may
+    /// be those of a control round.
+    pub(crate) fn take_states(&mut self) -> Vec<Arc<World>> {
+        std::mem::take(&mut self.states)
     }
 
     /// Checks that no other user has changed the network.

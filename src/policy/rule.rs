@@ -17,6 +17,14 @@ named! {
 }
 
 impl Direction {
+    /// Returns the other direction.
+    pub(crate) fn reverse(self) -> Self {
+        match self {
+            Self::Egress => Self::Ingress,
+            Self::Ingress => Self::Egress,
+        }
+    }
+
     /// Returns the element for this direction, of one for each direction in the order of [`Self::ALL`].
     pub(super) fn pick<T>(self, [egress, ingress]: [T; 2]) -> T {
         match self {

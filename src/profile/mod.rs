@@ -18,4 +18,7 @@ mod unenforced;
 pub use apply::Excuser;
 pub use load::{from_document, load};
 pub use model::{KnownDeviation, Profile};
+pub(crate) use parts::mixed;
 pub use promised::Promised;
+pub(crate) use reading::Readings;
+pub(crate) use unenforced::one_direction;

@@ -39,8 +39,15 @@ pub struct KnownDeviation {
     pub(super) cells: CellPattern,
 }
 
+impl KnownDeviation {
+    /// Returns the deviation of the catalogue that must explain the cells. `None` if the profile names the cells.
+    pub(crate) fn quirk(&self) -> Option<&'static Deviation> {
+        self.cells.quirk
+    }
+}
+
 /// A deviation of the catalogue that profiles offer.
-pub(super) type Quirk = &'static Deviation;
+pub(crate) type Quirk = &'static Deviation;
 
 /// Pattern of cells. A cell must match all fields.
 #[derive(Debug, Clone, PartialEq, Eq)]

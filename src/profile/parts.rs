@@ -5,7 +5,7 @@ use crate::policy::{Cluster, NetworkPolicy, Peers, Ports, Rule};
 
 /// Returns the cluster after a change, with one rule instead of the rules that the change replaced. This rule has the
 /// peers of all old and new rules, on the ports of all of them. `None` if no policy with the same subjects changed.
-pub(super) fn mixed(before: &Cluster, after: &Cluster) -> Option<Cluster> {
+pub(crate) fn mixed(before: &Cluster, after: &Cluster) -> Option<Cluster> {
     let mut is_mixed = false;
     let policies = after.policies.iter().map(|new| {
         let is_it = |old: &&NetworkPolicy| (&old.namespace, &old.name) == (&new.namespace, &new.name);

@@ -15,21 +15,23 @@ use crate::deviation::{Deviation, Effect, RouteQuirk};
 use crate::policy::{Cluster, Decision, Direction, Endpoint, Engine, Expectation, Flow, PolicyName, Reason};
 
 /// The policies of one state, for any set of quirks. Each set is compiled when it is first needed.
-pub(super) struct Readings<'a> {
+pub(crate) struct Readings<'a> {
     cluster: &'a Cluster,
     by_quirks: RefCell<HashMap<Vec<Quirk>, Rc<Reading>>>,
 }
 
 impl<'a> Readings<'a> {
-    pub(super) fn new(cluster: &'a Cluster) -> Self {
+    pub(crate) fn new(cluster: &'a Cluster) -> Self {
         Self { cluster, by_quirks: RefCell::default() }
     }
 
     /// Returns whether the decision for a route differs from the promised one if all these quirks are applied.
     pub(super) fn differ(&self, quirks: &[Quirk], promised: Promised<'_>) -> bool {
-        if !quirks.iter().any(is_reading) {
-            return false;
-        }
+        quirks.iter().any(is_reading) && self.decide(quirks, promised) != promised.expectation.decision
+    }
+
+    /// Returns the decision for a route if all these quirks are applied.
+    pub(crate) fn decide(&self, quirks: &[Quirk], promised: Promised<'_>) -> Decision {
         let is_given = |quirk: &Quirk| quirks.contains(quirk);
         let in_order = Deviation::quirks().filter(is_given).collect();
         let mut by_quirks = self.by_quirks.borrow_mut();
@@ -38,7 +40,7 @@ impl<'a> Readings<'a> {
             .or_insert_with_key(|quirks| Rc::new(Reading::new(self.cluster, quirks)))
             .clone();
         drop(by_quirks);
-        reading.decide(promised) != promised.expectation.decision
+        reading.decide(promised)
     }
 
     /// Returns the first quirk of a minimal set of quirks that together change the decision for a route. `None` if

@@ -54,6 +54,6 @@ pub(super) fn with_rules(cluster: &Cluster, keeps: impl Fn(&PolicyName, Directio
 }
 
 /// Returns the cluster with the rules of one direction only.
-pub(super) fn one_direction(cluster: &Cluster, direction: Direction) -> Cluster {
+pub(crate) fn one_direction(cluster: &Cluster, direction: Direction) -> Cluster {
     with_rules(cluster, |_, own| own == direction)
 }

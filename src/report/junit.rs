@@ -76,10 +76,11 @@ fn warnings(run: &RunDocument) -> Option<TestSuite> {
 /// Returns a skipped suite for each scenario of which nothing is known.
 fn unfinished(run: &RunDocument) -> impl Iterator<Item = TestSuite> {
     let names = run.not_run.iter().filter(|name| run.scenarios.iter().all(|known| known.name != **name));
-    let why = match (run.interrupted, run.stopped) {
-        (true, _) => "not run: the run was interrupted",
-        (false, true) => "not run: the run stopped at the first failure",
-        (false, false) => "not run",
+    let why = match (run.interrupted, run.stopped, run.unenforced) {
+        (true, _, _) => "not run: the run was interrupted",
+        (false, true, _) => "not run: the run stopped at the first failure",
+        (false, false, true) => "not run: the run stopped because nothing enforces policies",
+        (false, false, false) => "not run",
     };
     names.map(move |name| {
         let mut status = TestCaseStatus::skipped();

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::escape::Plain;
 use super::page::Page;
-use super::style::{BAD, FAINT, GOOD, STRONG, UNSURE, count, duration, paint};
+use super::style::{BAD, FAINT, GOOD, STRONG, Table, UNSURE, count, duration, paint, thousands};
 use super::terminal;
-use crate::document::{ENOUGH, Scenario, SelfTestDocument, TriedFault};
+use crate::document::{ENOUGH, FaultAccuracy, FaultDiagnosis, Scenario, SelfTestDocument, TriedFault};
 
 /// Returns the report for people: the verdict, what is undetected, what detects nothing, and the matrix.
 pub fn selftest(result: &SelfTestDocument) -> String {
@@ -31,11 +31,63 @@ pub fn selftest(result: &SelfTestDocument) -> String {
     terminal::findings(&mut page, accusing);
     section(&mut page, "Run again", "inconclusive at first, for these reasons", names(run_again));
     terminal::findings(&mut page, run_again);
+    diagnosis(&mut page, result);
     section(&mut page, "Scenarios that detect nothing", "no fault shows in them", idle.iter().cloned());
     if !result.quick {
         matrix(&mut page, result);
     }
     page.text
+}
+
+/// Shows what the cells of each fault are blamed on: the faults that are not diagnosed, and then those that the
+/// scenarios do not tell from others.
+fn diagnosis(page: &mut Page, result: &SelfTestDocument) {
+    let with = |wanted: FaultAccuracy| {
+        let faults = result.faults.iter().filter_map(|fault| Some((fault, fault.diagnosis.as_ref()?)));
+        faults.filter(move |(_, diagnosis)| diagnosis.accuracy == wanted)
+    };
+    let number = |accuracy| with(accuracy).count();
+    let all = result.faults.iter().filter(|fault| fault.diagnosis.is_some()).count();
+    if all == 0 {
+        return;
+    }
+    let explanation = format!(
+        "of {}, {} as themselves alone, {} as one of several, {} not, {} shown only by chance",
+        count(all, "fault, diagnosed", "faults, diagnosed"),
+        number(FaultAccuracy::Itself),
+        number(FaultAccuracy::Equivalent),
+        number(FaultAccuracy::Missed),
+        number(FaultAccuracy::ByChance),
+    );
+    page.title(STRONG, "Diagnosis", paint(FAINT, explanation));
+    let sections = [
+        (FaultAccuracy::Missed, "not diagnosed"),
+        (FaultAccuracy::ByChance, "by chance"),
+        (FaultAccuracy::Equivalent, "one of several"),
+        (FaultAccuracy::Itself, "itself"),
+    ];
+    let mut table = Table::new(["fault", "diagnosed", "cells", "not explained", "blamed"]);
+    for (accuracy, word) in sections {
+        for (fault, FaultDiagnosis { explanations, cells, unexplained, .. }) in with(accuracy) {
+            let others = |names: &Vec<String>| {
+                let names: Vec<_> = names.iter().filter(|name| **name != fault.name).cloned().collect();
+                names.join(" or ")
+            };
+            let blamed: Vec<_> = match accuracy {
+                FaultAccuracy::Itself => Vec::new(),
+                FaultAccuracy::Equivalent => {
+                    explanations.iter().map(|names| format!("or {}", others(names))).collect()
+                }
+                FaultAccuracy::Missed | FaultAccuracy::ByChance => {
+                    explanations.iter().map(|names| names.join(" or ")).collect()
+                }
+            };
+            let numbers = [*cells, *unexplained].map(thousands);
+            let row = [fault.name.clone(), word.to_owned()].into_iter().chain(numbers);
+            table.row(row.chain([blamed.join("; ")]));
+        }
+    }
+    page.text.push_str(&table.lines([2, 3]));
 }
 
 /// Returns the result in a sentence without colours.
@@ -52,7 +104,11 @@ fn summary(result: &SelfTestDocument) -> String {
         0 => "nothing is reported when there is no fault".to_owned(),
         accusing => format!("{} when there is no fault", count(accusing, "scenario fails", "scenarios fail")),
     };
-    format!("{detected}, and {accused}")
+    let diagnosed = match result.misdiagnosed.len() {
+        0 => String::new(),
+        number => format!(", and {} not diagnosed", count(number, "fault is", "faults are")),
+    };
+    format!("{detected}, and {accused}{diagnosed}")
 }
 
 /// Returns the faults that this machine's kernel cannot show, and why.

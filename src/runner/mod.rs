@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use crate::backend::{Backend, Error};
+use crate::diagnosis::Enforcement;
 use crate::profile::Profile;
 use crate::scenario::Scenario;
 use crate::verdict::{Environment, Outcome, RunResult, ScenarioFailure, ScenarioResult, merge};
@@ -54,7 +55,7 @@ pub async fn run<B: Backend>(
         Some(ran.instrument(span))
     });
     let running = stream::iter(started).buffer_unordered(settings.parallel.max(1));
-    let (mut results, failed) = collect(running, settings.fail_fast).await;
+    let (mut results, ended) = collect(running, settings).await;
     for (index, result) in &mut results {
         result.beside = company.beside(*index, &result.name);
     }
@@ -67,34 +68,54 @@ pub async fn run<B: Backend>(
         scenarios: merge(results.into_values().collect(), times),
         requested: titles.iter().collect::<HashSet<_>>().len(),
         interrupted,
-        stopped: failed && !unfinished.is_empty(),
+        stopped: ended == Ended::AtFailure && !unfinished.is_empty(),
+        unenforced: ended == Ended::Unenforced && !unfinished.is_empty(),
         unfinished,
         environment,
         profiles: settings.profiles.iter().map(Profile::applied).collect(),
         requested_share: settings.observe.leak_share,
+        settle: settings.observe.settle,
         took: start.elapsed(),
     }
 }
 
-/// Returns the results by index, and whether a failure ended the run early. With `fail_fast`, every failure
-/// does.
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// After everything that could be run.
+    Whole,
+    /// At the first failure, as requested.
+    AtFailure,
+    /// As soon as it was clear that nothing enforces policies.
+    Unenforced,
+}
+
+/// Returns the results by index, and how the run ended.
 async fn collect(
     finished: impl Stream<Item = Option<(usize, ScenarioResult)>>,
-    fail_fast: bool,
-) -> (BTreeMap<usize, ScenarioResult>, bool) {
+    settings: &Settings,
+) -> (BTreeMap<usize, ScenarioResult>, Ended) {
+    let mut enforcement = Enforcement::default();
     let mut results = BTreeMap::new();
     let mut finished = std::pin::pin!(finished);
     while let Some(result) = finished.next().await {
         let Some((index, result)) = result else { continue };
         // An error that would end every other scenario, too, is reported once.
         let hopeless = result.failure.as_ref().is_some_and(|failure| failure.everywhere);
-        let failed = fail_fast && result.outcome() == Outcome::Fail;
+        let failed = settings.fail_fast && result.outcome() == Outcome::Fail;
+        result.steps.iter().flat_map(|step| &step.cells).for_each(|cell| enforcement.add(cell));
         results.insert(index, result);
-        if hopeless || failed {
-            return (results, failed);
+        if failed {
+            return (results, Ended::AtFailure);
+        }
+        if !settings.keep_going && enforcement.is_absent() {
+            return (results, Ended::Unenforced);
+        }
+        if hopeless {
+            break;
         }
     }
-    (results, false)
+    (results, Ended::Whole)
 }
 
 /// Runs one scenario. `index` is its index among the `requested` scenarios of the run. Returns `None` if the run

@@ -167,6 +167,7 @@ impl<'a, B: Backend> ScenarioRun<'a, B> {
             name: step.name.clone(),
             spec_rules: step.spec_rules.clone(),
             cells: cells.into_iter().map(|finding| with_claims(finding, step)).collect(),
+            states: self.observer.take_states(),
             new_pods,
             open_connections,
             handed_over,

@@ -17,6 +17,8 @@ pub struct Settings {
     pub parallel: usize,
     /// Whether to end after the first scenario that fails.
     pub fail_fast: bool,
+    /// Whether to run everything, even if nothing enforces policies.
+    pub keep_going: bool,
     /// Profiles of the network plugin.
     pub profiles: Vec<Profile>,
 }
@@ -24,6 +26,7 @@ pub struct Settings {
 impl Settings {
     /// Returns the defaults of a run that observes like this.
     pub fn new(observe: observe::Settings) -> Self {
-        Self { observe, required: BTreeSet::new(), parallel: 1, fail_fast: false, profiles: Vec::new() }
+        let (required, profiles) = (BTreeSet::new(), Vec::new());
+        Self { observe, required, parallel: 1, fail_fast: false, keep_going: true, profiles }
     }
 }

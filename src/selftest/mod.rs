@@ -5,6 +5,8 @@
 //! that changes the compiled rules of this state, and probes the step's cells again. A fault that compiles to
 //! the same rules cannot show, so it is not tried.
 
+mod blame;
+mod blamed;
 mod packets;
 mod result;
 
@@ -15,6 +17,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::watch;
 
+pub(crate) use blamed::{Accuracy, Blamed};
 pub(crate) use result::{Detection, ScenarioTrial, SelfTest};
 
 use crate::backend::Error;
@@ -30,25 +33,36 @@ pub(crate) const ENOUGH: usize = 2;
 /// How many cases have detected each fault so far.
 type Found = RefCell<BTreeMap<&'static str, usize>>;
 
-/// Tries every scenario against every fault, or against those that are not detected by [`ENOUGH`] cases yet if it has
-/// to be quick. Returns `None` if interrupted.
+/// How much a self-test tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Each fault only until [`ENOUGH`] cases have detected it.
+    Quick,
+    /// Each fault in every scenario, until a case has detected it.
+    Detection,
+    /// Each fault in every case. What it shows is diagnosed.
+    Diagnosis,
+}
+
+/// Tries scenarios against faults. Returns `None` if interrupted.
 ///
 /// # Errors
 /// If this machine cannot run the lab.
 pub(crate) async fn selftest(
     scenarios: &[Scenario],
     faults: &[Fault],
-    is_quick: bool,
+    depth: Depth,
     settings: &Settings,
     events: &Events,
     mut interrupted: watch::Receiver<bool>,
 ) -> Result<Option<SelfTest>, Error> {
     let start = Instant::now();
-    let found = is_quick.then(Found::default);
+    let found = (depth == Depth::Quick).then(Found::default);
+    let cases = if depth == Depth::Diagnosis { usize::MAX } else { 1 };
     let tried = async {
         let all: Vec<_> = scenarios.iter().enumerate().collect();
         let once = all.iter().map(|(index, scenario)| (*index, *scenario, faults.to_vec())).collect();
-        let once = try_all(once, 1, found.as_ref(), settings, events).await?;
+        let once = try_all(once, cases, found.as_ref(), settings, events).await?;
         let (mut trials, mut unmeasured): (Vec<_>, Vec<_>) = (Vec::new(), Vec::new());
         for (index, trial) in once {
             let Some(scenario) = scenarios.get(index).filter(|_| trial.is_inconclusive()) else {
@@ -58,7 +72,7 @@ pub(crate) async fn selftest(
             // A busy machine measures nothing wrong, but may not measure everything. Alone, the scenario has
             // enough time. It tries every fault again, because its first detections are replaced.
             let again = vec![(index, scenario, faults.to_vec())];
-            let again = try_all(again, 1, None, settings, events).await?;
+            let again = try_all(again, cases, None, settings, events).await?;
             trials.extend(again.into_iter().map(|(_, trial)| trial));
             unmeasured.push(trial);
         }
@@ -70,17 +84,25 @@ pub(crate) async fn selftest(
             };
             (*index, *scenario, faults.iter().copied().filter(is_lonely).collect())
         });
-        let lonely = lonely.filter(|(_, _, faults): &Try<'_>| !faults.is_empty()).collect();
+        // A diagnosis has tried all cases.
+        let lonely =
+            lonely.filter(|(_, _, faults): &Try<'_>| depth != Depth::Diagnosis && !faults.is_empty());
+        let lonely = lonely.collect();
         for (index, again) in try_all(lonely, ENOUGH, None, settings, events).await? {
             if let Some(trial) = trials.get_mut(index) {
                 trial.detections.extend(again.detections);
             }
         }
+        let blamed = match depth {
+            Depth::Quick | Depth::Detection => Vec::new(),
+            Depth::Diagnosis => blame::blame(faults, &trials),
+        };
         Ok(SelfTest {
             faults: faults.to_vec(),
             scenarios: trials,
             unmeasured,
-            is_quick,
+            is_quick: depth == Depth::Quick,
+            blamed,
             took: start.elapsed(),
         })
     };
@@ -109,8 +131,9 @@ async fn try_all(
         let lab = Lab::with_variants(faults.iter().copied())?;
         let right =
             runner::run_with_variants((place, requested), scenario, settings, lab, events, &mut wanted).await;
+        let (shown, untried) = (std::mem::take(&mut wanted.verdicts), wanted.untried.take());
         let (scenario, detections) = (scenario.name.clone(), wanted.detections());
-        Ok((index, ScenarioTrial { scenario, right, detections }))
+        Ok((index, ScenarioTrial { scenario, right, detections, shown, untried }))
     });
     let trials: Vec<_> = trials.collect();
     let trials = stream::iter(trials).buffer_unordered(settings.parallel.max(1));
@@ -128,11 +151,15 @@ struct Wanted<'a> {
     /// The counts of all scenarios together. `None` if the scenario tries every fault.
     found: Option<&'a Found>,
     shown: BTreeMap<&'static str, (Fault, Detection)>,
+    /// The verdicts by fault and step, if every case is tried.
+    verdicts: BTreeMap<(&'static str, usize), Vec<Verdict>>,
+    untried: RefCell<BTreeSet<(&'static str, usize)>>,
 }
 
 impl<'a> Wanted<'a> {
     fn new(scenario: &'a Scenario, faults: &'a [Fault], cases: usize, found: Option<&'a Found>) -> Self {
-        Self { scenario, faults, cases, found, shown: BTreeMap::new() }
+        let (shown, verdicts, untried) = (BTreeMap::new(), BTreeMap::new(), RefCell::default());
+        Self { scenario, faults, cases, found, shown, verdicts, untried }
     }
 
     fn detections(self) -> Vec<(Fault, Detection)> {
@@ -141,7 +168,7 @@ impl<'a> Wanted<'a> {
 }
 
 impl Trials<Fault> for Wanted<'_> {
-    fn wanted(&self, _step: usize) -> Vec<Fault> {
+    fn wanted(&self, step: usize) -> Vec<Fault> {
         let found = self.found.map(RefCell::borrow);
         let is_found = |fault: &Fault| {
             found.as_ref().and_then(|found| found.get(fault.name)).is_some_and(|cases| *cases >= ENOUGH)
@@ -149,13 +176,19 @@ impl Trials<Fault> for Wanted<'_> {
         let is_open = |fault: &Fault| {
             self.shown.get(fault.name).is_none_or(|(_, detection)| detection.steps.len() < self.cases)
         };
-        self.faults.iter().copied().filter(|fault| !is_found(fault) && is_open(fault)).collect()
+        let (wanted, untried): (Vec<_>, Vec<_>) =
+            self.faults.iter().copied().partition(|fault| !is_found(fault) && is_open(fault));
+        self.untried.borrow_mut().extend(untried.into_iter().map(|fault| (fault.name, step)));
+        wanted
     }
 
     fn seen(&mut self, fault: Fault, step: usize, verdicts: &[Verdict]) {
         let name = self.scenario.steps.get(step).map(|step| step.name.clone()).unwrap_or_default();
         let (_, detection) = self.shown.entry(fault.name).or_insert_with(|| (fault, Detection::default()));
         detection.tried += 1;
+        if self.cases == usize::MAX {
+            self.verdicts.insert((fault.name, step), verdicts.to_vec());
+        }
         let mut is_detected = false;
         for verdict in verdicts {
             match verdict {

@@ -1,10 +1,12 @@
 //! Results of a self-test.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::blamed::Blamed;
 use super::{ENOUGH, Steps};
 use crate::deviation::Fault;
-use crate::verdict::{Outcome, ScenarioResult};
+use crate::verdict::{Outcome, ScenarioResult, Verdict};
 
 /// Result of a self-test.
 #[derive(Debug, Clone)]
@@ -17,6 +19,8 @@ pub struct SelfTest {
     pub unmeasured: Vec<ScenarioTrial>,
     /// Whether no fault was tried again after enough cases had detected it.
     pub is_quick: bool,
+    /// What the cells of each fault are blamed on. Empty unless that was requested.
+    pub blamed: Vec<(Fault, Option<Blamed>)>,
     /// Duration of the self-test.
     pub took: Duration,
 }
@@ -30,6 +34,11 @@ pub struct ScenarioTrial {
     pub right: ScenarioResult,
     /// Results with the faults that change the rules.
     pub detections: Vec<(Fault, Detection)>,
+    /// Verdicts of the cells with each fault that changes the rules, by the fault's name and the index of the step. Kept
+    /// only for a diagnosis.
+    pub shown: BTreeMap<(&'static str, usize), Vec<Verdict>>,
+    /// Faults that were not tried in a step, although they may change its rules.
+    pub untried: BTreeSet<(&'static str, usize)>,
 }
 
 /// Result of one fault in one scenario.
@@ -89,6 +98,11 @@ impl SelfTest {
         }
         let detections = self.scenarios.iter().filter_map(|trial| trial.detection(fault));
         detections.into_iter().find_map(|detection| detection.unmeasurable.as_deref())
+    }
+
+    /// Returns what the cells of a fault are blamed on. `None` if that was not requested, or if nothing shows the fault.
+    pub fn blamed(&self, fault: Fault) -> Option<&Blamed> {
+        self.blamed.iter().find(|(other, _)| *other == fault)?.1.as_ref()
     }
 
     /// Returns the scenarios that detect no fault.

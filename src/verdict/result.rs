@@ -16,7 +16,7 @@ use crate::plan::Cell;
 use crate::policy::{Decision, Expectation};
 use crate::scenario::{Claim, Demonstrates, SpecRule};
 use crate::snapshot::Unmodelled;
-use crate::world::Capability;
+use crate::world::{Capability, World};
 
 /// Until when a denied cell was delivered, although the settle time excuses no delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +145,9 @@ pub struct StepResult {
     pub spec_rules: BTreeSet<SpecRule>,
     /// All cells, in the order in which they are shown.
     pub cells: Vec<CellResult>,
+    /// States that the enforcers were given since the step before, the oldest first. The last one is the state in which the
+    /// cells were probed. Empty in a check of a live cluster.
+    pub states: Vec<Arc<World>>,
     /// How long after its first answer the slowest new pod was isolated by the policies that were in force
     /// before, and was admitted.
     pub new_pods: TimeToSettle,
@@ -276,6 +279,8 @@ pub struct RunResult {
     pub interrupted: bool,
     /// Whether the run ended early because a scenario failed.
     pub stopped: bool,
+    /// Whether the run ended early because nothing enforces policies.
+    pub unenforced: bool,
     /// Names of the scenarios that were not run. A name occurs once for each repetition that is missing.
     pub unfinished: Vec<String>,
     /// Environment to which packets were sent.
@@ -285,6 +290,8 @@ pub struct RunResult {
     /// Share of leaking connections, from 0 to 1, that `--confidence` requires to be found at every
     /// enforcement point.
     pub requested_share: Option<f64>,
+    /// Time that a change may take to be in force.
+    pub settle: Duration,
     /// Duration of the run.
     pub took: Duration,
 }

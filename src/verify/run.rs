@@ -128,10 +128,12 @@ pub async fn check<B: Backend>(
         requested: 1,
         interrupted: is_interrupted,
         stopped: false,
+        unenforced: false,
         unfinished: Vec::new(),
         environment: environment.clone(),
         profiles: Vec::new(),
         requested_share: settings.observe.leak_share,
+        settle: settings.observe.settle,
         took: start.elapsed(),
     };
     let enforced = result(only_enforced(scenario.clone(), &questions));
@@ -227,6 +229,7 @@ fn step(observed: Observed, questions: &[Question], took: Duration) -> StepResul
         name: STEP.to_owned(),
         spec_rules: BTreeSet::new(),
         cells: cells.into_iter().zip(questions).map(with_wish).collect(),
+        states: Vec::new(),
         new_pods,
         open_connections: Vec::new(),
         handed_over: Duration::ZERO,

@@ -20,7 +20,7 @@ impl Report<'_> {
             let (done, requested) = (run.scenarios.len(), run.requested);
             self.page.line(paint(UNSURE, format!("interrupted: {done} of {requested} scenarios were run")));
         }
-        if run.stopped {
+        if run.stopped || run.unenforced {
             self.page.line(paint(UNSURE, Plain(left_out(run))));
         }
         self.page.proof(run);
@@ -78,15 +78,19 @@ impl Report<'_> {
     }
 }
 
-/// Returns what a run left out that ended at the first failure.
-fn left_out(RunDocument { not_run, .. }: &RunDocument) -> String {
+/// Returns what a run left out that ended early.
+fn left_out(RunDocument { not_run, unenforced, .. }: &RunDocument) -> String {
     let shown: Vec<_> = not_run.iter().take(LINES).map(String::as_str).collect();
     let more = match not_run.len() - shown.len() {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
+    let (why, how) = match unenforced {
+        true => ("stopped because nothing enforces policies", "; --keep-going runs everything"),
+        false => ("stopped at the first failure", ""),
+    };
     format!(
-        "stopped at the first failure, not run: {} ({}{more})",
+        "{why}, not run: {} ({}{more}){how}",
         count(not_run.len(), "scenario", "scenarios"),
         shown.join(", ")
     )

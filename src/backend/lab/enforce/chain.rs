@@ -215,7 +215,7 @@ impl Writer<'_> {
     fn other_direction(&mut self, policy: &NetworkPolicy) -> Vec<String> {
         let own_end = self.remote();
         let Self { view, subject, fault, .. } = *self;
-        let direction = reverse(self.direction);
+        let direction = self.direction.reverse();
         let mut other = Writer { table: &mut *self.table, view, direction, subject, fault };
         let mut lines = Vec::new();
         for rule in policy.rules(direction).unwrap_or_default() {
@@ -233,17 +233,10 @@ impl Writer<'_> {
     /// Returns rules that allow the peers of the other direction on every port.
     fn reversed(&mut self, policy: &NetworkPolicy) -> Vec<String> {
         let mut lines = Vec::new();
-        for rule in policy.rules(reverse(self.direction)).unwrap_or_default() {
+        for rule in policy.rules(self.direction.reverse()).unwrap_or_default() {
             let anywhere = Rule { peers: rule.peers.clone(), ports: Ports::Any };
             lines.extend(self.rule(policy, &anywhere, "return"));
         }
         lines
-    }
-}
-
-fn reverse(direction: Direction) -> Direction {
-    match direction {
-        Direction::Egress => Direction::Ingress,
-        Direction::Ingress => Direction::Egress,
     }
 }
