@@ -42,11 +42,22 @@ pub const CANARY_PORT: u16 = 15_120;
 pub enum Place {
     /// A node, by its name in the environment.
     Node(String),
-    /// Outside the cluster.
-    Outside,
+    /// Outside the cluster, on this host. `None` if all externals share their paths, as in the lab.
+    Outside(Option<String>),
 }
 
-/// A pod that no policy of a scenario can select, and that probes other canaries.
+impl Place {
+    /// Returns whether the place is outside the cluster.
+    pub fn is_outside(&self) -> bool {
+        match self {
+            Self::Node(_) => false,
+            Self::Outside(_) => true,
+        }
+    }
+}
+
+/// A pod that no policy of a scenario can select, and that probes other canaries. Outside the cluster, it is the
+/// agent of the host.
 #[derive(Debug, Clone)]
 pub struct Canary {
     /// Its location.
@@ -152,8 +163,8 @@ pub trait Backend {
     /// Returns the agent that sends and receives for an endpoint.
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>>;
 
-    /// Returns the canaries, once the backend has started. There are two at each location of endpoints,
-    /// because the path between two pods of one node needs both.
+    /// Returns the canaries, once the backend has started. There are two on each node, because the path between two
+    /// pods of one node needs both, and one at each location outside the cluster.
     fn canaries(&self) -> Vec<Canary>;
 
     /// Returns the sentinels as they are after the last change.

@@ -2,7 +2,7 @@
 //! two nodes was alive while a denied probe was silent.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use netproof_probe::wire::{Listener, Transport};
@@ -85,6 +85,14 @@ impl Canaries {
         let address = path.family.first_of(&receiver.addresses)?;
         Some((&sender.agent, &receiver.agent, SocketAddr::new(address, CANARY_PORT)))
     }
+
+    /// Returns the source address of a canary that arrived, if the network has replaced the sender's. Only outside the
+    /// cluster: between pods, no network may do that, so it is one of the faults that verdicts show.
+    pub(super) fn translated(&self, path: Path, source: IpAddr) -> Option<IpAddr> {
+        let sender = self.at.get(&path.from)?.first()?;
+        let source = source.to_canonical();
+        (sender.place.is_outside() && !sender.addresses.contains(&source)).then_some(source)
+    }
 }
 
 /// How often canaries go missing. If everything is denied, nothing else shows that packets are lost, and two
@@ -122,7 +130,7 @@ impl LostCanaries {
 fn place_of(world: &World, endpoint: &EndpointName) -> Option<Place> {
     match endpoint {
         EndpointName::Pod { .. } | EndpointName::Node(_) => world.node_of(endpoint).map(Place::Node),
-        EndpointName::External(_) => Some(Place::Outside),
+        EndpointName::External(name) => Some(Place::Outside(world.assigned_hosts.get(name).cloned())),
         EndpointName::Service { .. } => None,
     }
 }

@@ -1,5 +1,6 @@
 //! Judges the evidence about a cell.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::observation::{Control, Observation};
@@ -37,6 +38,9 @@ pub enum Cause {
     /// No canary got through between the same nodes when the probe was dropped.
     #[error("no canary got through between the same nodes at the same time")]
     NoPath,
+    /// The network replaces the source address, and with that address the policies say something else.
+    #[error("the network replaces the source address by {0}, for which the policies say something else")]
+    Translated(IpAddr),
     /// Nothing was delivered between the same addresses after the policies were removed.
     #[error("it did not get through after the policies were removed either")]
     NoControlAfterwards,

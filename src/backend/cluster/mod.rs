@@ -23,6 +23,7 @@ mod mocked;
 mod names;
 mod nodes;
 mod objects;
+mod outside;
 mod places;
 mod plugin;
 mod pod_state;
@@ -62,6 +63,8 @@ pub use live::Live;
 use nodes::Wanted;
 pub use objects::NO_SIDECARS;
 pub(crate) use objects::{MANAGED_BY, RUN};
+pub use outside::{OutsideHost, agent_name};
+use outside::Lease;
 pub use places::Places;
 use pods::RunningPod;
 use purpose::Purpose;
@@ -230,6 +233,7 @@ impl Cluster {
             scheduled: Arc::clone(&self.scheduled),
             group,
             deployment,
+            leases: None,
             canaries: Vec::new(),
             sentinels: None,
             canary_pods: Vec::new(),
@@ -321,6 +325,8 @@ pub struct ClusterBackend {
     scheduled: Arc<Scheduled>,
     group: Group,
     deployment: Deployment,
+    /// The agents outside of the cluster that it uses. `None` until it has waited for them.
+    leases: Option<Vec<Lease>>,
     canaries: Vec<Canary>,
     /// `None` until the backend has started.
     sentinels: Option<sentinels::Turn>,
@@ -347,6 +353,10 @@ impl ClusterBackend {
 
 impl Backend for ClusterBackend {
     async fn deploy(&mut self, world: &World) -> Result<Deployed, Error> {
+        // Before anything for which another scenario may wait. A scenario that is deployed again keeps its leases.
+        if self.leases.is_none() {
+            self.leases = Some(self.shared.outside.lease(world).await);
+        }
         if self.is_broken {
             // A change that did not finish may have left anything.
             let new = Deployment::numbered(&self.shared, self.group.clone());
@@ -361,7 +371,8 @@ impl Backend for ClusterBackend {
         let canaries = self.scheduled.canaries.on(&self.shared, &self.group);
         match try_join(self.deployment.start(world), canaries).await {
             Ok((deployed, started)) => {
-                self.canaries = started.canaries;
+                let outside = self.leases.iter().flatten().map(Lease::canary);
+                self.canaries = started.canaries.into_iter().chain(outside).collect();
                 self.canary_pods = started.pods;
                 self.lost_at_start.extend(started.lost);
                 let turn = self.scheduled.sentinels.take(started.sentinels);
@@ -430,6 +441,8 @@ impl Backend for ClusterBackend {
     #[tracing::instrument(level = "debug", skip_all)]
     async fn stop(mut self) {
         self.give_sentinels_back();
+        // Nothing of the scenario needs the agents outside any more.
+        self.leases = None;
         let Self { shared, scheduled, group, deployment, is_broken, .. } = self;
         give_up(&shared, &scheduled, group, deployment, is_broken).await;
     }
