@@ -4,6 +4,7 @@
 mod access;
 mod agents;
 mod cleanup;
+mod externals;
 mod faults;
 mod fuzz;
 mod guide;

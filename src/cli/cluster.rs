@@ -50,7 +50,7 @@ pub(super) struct ClusterOptions {
     /// these addresses, as long as no policy tells them from the external's own.
     #[arg(long, value_name = "NAME=ADDRESS[,ADDRESS][@HOST:PORT]", value_parser = outside::host)]
     #[arg(help_heading = ON_A_CLUSTER)]
-    external: Vec<OutsideHost>,
+    pub(super) external: Vec<OutsideHost>,
 
     /// Also write the result to this ConfigMap
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = value::object, help_heading = ON_A_CLUSTER)]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use netproof_probe::wire::{CONTROL_PORT, TOKEN_VARIABLE};
 
 use super::value;
-use crate::backend::cluster::OutsideHost;
+use crate::backend::cluster::{OutsideHost, shell_word};
 use crate::policy::IpFamily;
 
 /// Minimum length of a token that a user chose, in characters.
@@ -54,6 +54,15 @@ fn api(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err(format!("`{text}` is not HOST:PORT, such as 127.0.0.1:{CONTROL_PORT} or [::1]:{CONTROL_PORT}")),
     }
+}
+
+/// Returns these hosts as options, each after a space.
+pub(super) fn as_given(hosts: &[OutsideHost]) -> String {
+    let option = |OutsideHost { name, addresses, control }: &OutsideHost| {
+        let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+        format!(" --external {name}={}@{}", addresses.join(","), shell_word(control))
+    };
+    hosts.iter().map(option).collect()
 }
 
 /// Checks that hosts have different names and addresses.

@@ -277,3 +277,117 @@ impl Connect for Direct {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+    use crate::backend::Single;
+    use crate::backend::cluster::mocked::{scenario, state_after};
+
+    /// Returns an agent that only says who it is.
+    async fn agent(name: &str) -> Agent {
+        let (version, wire) = (env!("CARGO_PKG_VERSION"), netproof_probe::wire::WIRE_VERSION);
+        let info = format!(r#"{{"name": "{name}", "version": "{version}", "wire": {wire}}}"#);
+        let (own, mut other) = duplex(4_096);
+        tokio::spawn(async move {
+            let _ = other.read(&mut [0; 4_096]).await;
+            let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{info}", info.len());
+            let _ = other.write_all(response.as_bytes()).await;
+            std::future::pending::<()>().await;
+        });
+        let way = Box::new(Single::new(own));
+        Agent::connect_to_any(String::new(), "token".to_owned(), way).await.unwrap()
+    }
+
+    /// Returns hosts with these names and addresses.
+    async fn hosts(hosts: &[(&str, &[&str])]) -> Outside {
+        let mut outside = Outside::default();
+        for (name, addresses) in hosts {
+            outside.0.push(Arc::new(Host {
+                name: (*name).to_owned(),
+                addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+                agent: Arc::new(agent(&agent_name(name)).await),
+                turn: Arc::default(),
+            }));
+        }
+        outside
+    }
+
+    const POLICY: &str = "steps:
+- name: one
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: p, namespace: x}
+    spec: {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: RANGE}}]}]}
+";
+
+    /// Returns a state with these externals, and a policy with this range.
+    fn state(externals: &str, range: &str) -> World {
+        let topology = format!("topology:\n  namespaces: [{{name: x, pods: [{{name: a}}]}}]\n  externals: {externals}\n");
+        state_after(&format!("{topology}{}", POLICY.replace("RANGE", range)), &["10.0.0.1"])
+    }
+
+    /// Returns who plays each external, and at which addresses, or why nobody does.
+    fn roles(outside: &Outside, world: &World) -> Vec<String> {
+        let roles = outside.roles(&world.externals, &world.cluster).into_iter();
+        let says = |(name, role)| match role {
+            Role::Played { host, addresses } => format!("{name}: {} at {}", host.name, joined(&addresses)),
+            Role::Absent(why) => why,
+        };
+        roles.map(says).collect()
+    }
+
+    #[tokio::test]
+    async fn addresses_count_more_than_names() {
+        let outside = hosts(&[("b", &["192.0.2.1"]), ("a", &["2001:db8::2", "192.0.2.2"])]).await;
+        let world = state("[{name: a, ip: 192.0.2.1}, {name: b, ip: [192.0.2.2, \"2001:db8::2\"]}]", "192.0.2.1/32");
+        assert_eq!(roles(&outside, &world), ["a: b at 192.0.2.1", "b: a at 192.0.2.2,2001:db8::2"]);
+    }
+
+    #[tokio::test]
+    async fn a_stand_in_has_an_address_that_no_policy_tells_apart() {
+        let outside = hosts(&[("a", &["192.0.2.9", "2001:db8::9"])]).await;
+        let role = |ip: &str, range: &str| roles(&outside, &state(&format!("[{{name: a, ip: {ip}}}]"), range)).remove(0);
+        assert_eq!(role("203.0.113.1", "198.51.100.0/24"), "a: a at 192.0.2.9");
+        assert_eq!(role("\"2001:db8::1\"", "\"2001:db8::/32\""), "a: a at 2001:db8::9");
+        let differs = role("203.0.113.1", "203.0.113.0/24");
+        let why = "NetworkPolicy x/p tells 192.0.2.9, which stands for 203.0.113.1, from it";
+        let advice = "add --external NAME=203.0.113.1 for an agent on a host that has them";
+        assert_eq!(differs, format!("nothing plays external:a (203.0.113.1): {why}: {advice}"));
+        // A hole tells them apart, too.
+        let hole = role("203.0.113.1", "0.0.0.0/0, except: [192.0.2.0/24]");
+        assert!(hole.contains("NetworkPolicy x/p tells"), "{hole}");
+        let taken = roles(&outside, &state("[{name: a, ip: 203.0.113.1}, {name: c, ip: [192.0.2.9, \"3fff::1\"]}]", "10.0.0.0/8"));
+        assert!(taken[0].contains("is the address of external:c"), "{taken:?}");
+        assert!(taken[1].contains("no --external has these addresses"), "{taken:?}");
+    }
+
+    #[tokio::test]
+    async fn a_host_without_a_family_plays_nothing_of_both() {
+        let outside = hosts(&[("a", &["192.0.2.9"])]).await;
+        let both = roles(&outside, &state("[{name: a, ip: [203.0.113.1, \"2001:db8::1\"]}]", "10.0.0.0/8"));
+        assert!(both[0].contains("--external a has only 192.0.2.9"), "{both:?}");
+        assert!(roles(&Outside::default(), &state("[{name: a, ip: 203.0.113.1}]", "10.0.0.0/8"))[0].contains("unless --external"));
+    }
+
+    #[tokio::test]
+    async fn one_scenario_at_a_time_uses_a_host() {
+        let outside = hosts(&[("a", &["192.0.2.1"]), ("b", &["192.0.2.2"]), ("c", &["192.0.2.3"])]).await;
+        let world = |externals: &str| scenario(&format!("topology: {{externals: {externals}}}\nsteps: [{{name: s}}]")).world;
+        let (one, other) = (world("[{name: x, ip: 192.0.2.1}]"), world("[{name: y, ip: 192.0.2.2}]"));
+        let both = world("[{name: y, ip: 192.0.2.2}, {name: x, ip: 192.0.2.1}]");
+        let first = outside.lease(&one).await;
+        let second = outside.lease(&other).await;
+        assert_eq!((first.len(), second.len()), (1, 1), "they use different hosts");
+        let waits = async || timeout(Duration::from_millis(50), outside.lease(&both)).await.is_err();
+        assert!(waits().await);
+        drop(second);
+        assert!(waits().await);
+        drop(first);
+        assert_eq!(outside.lease(&both).await.len(), 2);
+        assert_eq!(outside.lease(&world("[]")).await.len(), 0);
+    }
+}
