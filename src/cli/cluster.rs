@@ -216,6 +216,7 @@ impl ProbeOptions {
             deadline: self.deadline,
             outside: Vec::new(),
             token: None,
+            host_network: false,
             keep: self.keep,
         })
     }

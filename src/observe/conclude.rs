@@ -111,7 +111,7 @@ impl<B: Backend> Observer<'_, B> {
                 unconfirmed: track.unconfirmed,
                 misdelivered: track.misdelivered.clone(),
                 control: track.control,
-                baseline: self.was_delivered_at_first(planned),
+                baseline: self.at_first(planned),
             }),
             (None, None) => Verdict::Inconclusive(Cause::ProbeError("it was never probed".to_owned())),
         }

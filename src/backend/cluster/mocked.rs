@@ -122,6 +122,7 @@ pub(super) fn settings() -> Settings {
         deadline: Duration::from_secs(60),
         outside: Vec::new(),
         token: None,
+        host_network: false,
         keep: false,
     }
 }

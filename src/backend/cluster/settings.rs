@@ -45,6 +45,8 @@ pub struct Settings {
     pub outside: Vec<OutsideHost>,
     /// The token of these agents. All agents of the run then have it. `None` draws one.
     pub token: Option<String>,
+    /// Whether nodes, and pods with `hostNetwork`, are measured by agents in the networks of nodes.
+    pub host_network: bool,
     /// Whether everything remains at the end of the run.
     pub keep: bool,
 }
