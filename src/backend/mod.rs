@@ -40,8 +40,10 @@ pub const CANARY_PORT: u16 = 15_120;
 /// Location of an end of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
-    /// A node, by its name in the environment.
+    /// The pods of a node, by its name in the environment.
     Node(String),
+    /// A node itself, if its own network has an agent. Otherwise its paths count as those of its pods.
+    Host(String),
     /// Outside the cluster, on this host. `None` if all externals share their paths, as in the lab.
     Outside(Option<String>),
 }
@@ -50,7 +52,7 @@ impl Place {
     /// Returns whether the place is outside the cluster.
     pub fn is_outside(&self) -> bool {
         match self {
-            Self::Node(_) => false,
+            Self::Node(_) | Self::Host(_) => false,
             Self::Outside(_) => true,
         }
     }

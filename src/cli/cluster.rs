@@ -52,6 +52,12 @@ pub(super) struct ClusterOptions {
     #[arg(help_heading = ON_A_CLUSTER)]
     pub(super) external: Vec<OutsideHost>,
 
+    /// Also measure nodes, and pods with hostNetwork. One agent with hostNetwork runs on each node in use. Its namespace, and
+    /// those of the scenarios with such pods, get Pod Security privileged: who may create pods there may do anything on the
+    /// nodes. Services of type NodePort take their ports. It needs no other rights
+    #[arg(long, conflicts_with = "prepared_namespaces", help_heading = ON_A_CLUSTER)]
+    host_network: bool,
+
     /// Also write the result to this ConfigMap
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = value::object, help_heading = ON_A_CLUSTER)]
     pub(super) save_configmap: Option<Identity>,
@@ -183,7 +189,8 @@ impl ClusterOptions {
         outside::check(&outside)?;
         let token = (!outside.is_empty()).then(outside::token).transpose()?;
         let (nodes, every_node) = (self.nodes.clone(), self.every_node);
-        Ok(Settings { nodes, every_node, outside, token, ..settings })
+        let host_network = self.host_network;
+        Ok(Settings { nodes, every_node, outside, token, host_network, ..settings })
     }
 }
 

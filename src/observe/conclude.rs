@@ -14,7 +14,7 @@ use crate::policy::{Decision, Engine, Expectation, Protocol};
 use crate::verdict::{
     Cause, CellResult, Change, DeliveredUntil, Evidence, Nodes, Observation, Settling, Verdict, judge,
 };
-use crate::world::{Action, Capability, EndpointName, World};
+use crate::world::{Action, Capability, EndpointName, External, World};
 
 impl<B: Backend> Observer<'_, B> {
     /// Returns what the probes of a cell showed after these actions. `stale` are the nodes that had not
@@ -191,16 +191,19 @@ impl<B: Backend> Observer<'_, B> {
 /// Returns whether the policies would decide a cell in another way if its source had this address, which the network puts
 /// in place of the source's own. If it is the address of a node, the packets are those of the node.
 fn depends_on_source(planned: &PlannedCell, world: &World, source: IpAddr) -> bool {
-    let (mut world, mut cell) = (world.clone(), planned.cell.clone());
-    match world.cluster.nodes.iter().find(|node| node.addresses.contains(&source)) {
-        Some(node) => cell.from = EndpointName::Node(node.name.clone()),
-        None => {
-            let name = &planned.cell.from;
-            let externals = world.externals.iter_mut();
-            let own = externals.filter(|it| EndpointName::External(it.name.clone()) == *name);
-            own.for_each(|external| external.addresses = vec![source]);
-        }
+    if planned.expectation.decision == Decision::Undefined {
+        return false;
     }
+    let (mut world, mut cell) = (world.clone(), planned.cell.clone());
+    cell.from = match world.cluster.nodes.iter().find(|node| node.addresses.contains(&source)) {
+        Some(node) => EndpointName::Node(node.name.clone()),
+        None => {
+            // No scenario's external can have this name.
+            let name = source.to_string();
+            world.externals.push(External { name: name.clone(), addresses: vec![source] });
+            EndpointName::External(name)
+        }
+    };
     let engine = Engine::new(world.cluster.clone());
     let route = Router::new(&world, &engine).route(&cell);
     cell.evaluate(route.as_ref(), &engine).decision != planned.expectation.decision

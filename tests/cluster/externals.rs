@@ -140,7 +140,7 @@ fn without_an_enforcer_leaks_from_and_to_externals_are_found() {
 fn no_path_from_outside_is_no_outage() {
     let Some(cluster) = Cluster::with_enforcer() else { return };
     let hosts = two();
-    let routes = hosts[0].execute(&["ip", "route", "show", "10.245.0.0/16", "root", "10.245.0.0/16"]);
+    let routes = hosts[0].execute(&["ip", "route", "show", "root", "10.245.0.0/16"]);
     assert_eq!(routes.lines().count(), 2, "{routes}");
     for route in routes.lines() {
         hosts[0].execute(&[&["ip", "route", "del"][..], &route.split_whitespace().collect::<Vec<_>>()].concat());

@@ -16,7 +16,7 @@ use super::objects::{Maker, RUN};
 use super::outside::Outside;
 use super::pods::{PodWatch, RunningPod};
 use super::prepared::Prepared;
-use super::purpose::{CANARIES, HELPERS, Purpose};
+use super::purpose::{CANARIES, HELPERS, NODES, Purpose};
 use super::request::{persistently, say};
 use super::settings::Settings;
 use super::survey::Survey;
@@ -183,6 +183,11 @@ impl Shared {
     /// Returns the names for the helpers' namespace.
     pub(super) fn names_of_helpers(&self) -> Names {
         self.names_of_own(HELPERS, self.prepared.as_ref().and_then(Prepared::helpers))
+    }
+
+    /// Returns the names for the namespace of agents in the networks of nodes.
+    pub(super) fn names_of_nodes(&self) -> Names {
+        self.names_of_own(NODES, None)
     }
 
     /// Returns the names for a namespace of netproof, for which a prepared one may stand.

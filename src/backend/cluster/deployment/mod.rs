@@ -4,6 +4,7 @@ mod helpers;
 mod images;
 pub(super) mod intact;
 mod namespaces;
+mod on_nodes;
 mod pods;
 pub(super) mod policies;
 mod reuse;
@@ -61,6 +62,9 @@ pub(super) struct Deployment {
     /// Held while the deployment has the BaselineAdminNetworkPolicy.
     baseline: Option<OwnedMutexGuard<()>>,
     agents: HashMap<EndpointName, Arc<Agent>>,
+    /// The agents in the networks of the nodes in use, by the names of these nodes on the cluster. Empty if nothing on a
+    /// node is measured.
+    node_agents: BTreeMap<String, Arc<Agent>>,
     /// The externals, with the addresses that the scenario gives them.
     externals: Vec<External>,
     /// The DNS server. Its port answers only DNS.
@@ -73,6 +77,8 @@ pub(super) struct Deployment {
 enum Kind {
     /// The pods of a scenario, or canaries.
     Plain,
+    /// Agents in the networks of nodes.
+    Nodes,
     /// Twins of running pods, in namespaces of tenants. All that is created in a namespace has an owner.
     Twins(Owners),
     /// Pods of no tenant. They are made as twins are, but their namespace is the run's, so everything goes with it.
@@ -109,6 +115,7 @@ impl Deployment {
             cluster_policies: BTreeMap::new(),
             baseline: None,
             agents: HashMap::new(),
+            node_agents: BTreeMap::new(),
             externals: Vec::new(),
             dns: None,
             records: None,
@@ -184,6 +191,7 @@ impl Deployment {
     pub(super) async fn converge(&mut self, world: &World) -> Result<Deployed, Error> {
         let mut deployed = self.prepared(world);
         self.use_outside(world, &mut deployed);
+        self.use_agents_of_nodes(&deployed);
         let mut completed = world.clone();
         completed.complete(&deployed);
         let world = &completed;
@@ -220,9 +228,9 @@ impl Deployment {
     fn prepared(&self, world: &World) -> Deployed {
         let (maker, mut deployed) = (&self.shared.maker, Deployed::default());
         for namespace in &world.cluster.namespaces {
-            deployed
-                .namespace_labels
-                .insert(namespace.name.clone(), maker.namespace_labels(&namespace.labels));
+            let mut labels = maker.namespace_labels(&namespace.labels);
+            labels.extend(self.level_of(namespace, world));
+            deployed.namespace_labels.insert(namespace.name.clone(), labels);
         }
         for pod in &world.cluster.pods {
             let name = EndpointName::of_pod(pod);
@@ -234,16 +242,7 @@ impl Deployment {
             deployed.addresses.insert(EndpointName::Node(logical.name.clone()), addresses);
             deployed.assigned_nodes.insert(logical.name.clone(), node.clone());
         }
-        let why = "a run on a cluster opens no ports on its nodes";
-        let nodes = world.cluster.nodes.iter().map(|node| EndpointName::Node(node.name.clone()));
-        let host_pods = world.cluster.pods.iter().filter(|pod| pod.host_network);
-        let host_pods = host_pods.map(EndpointName::of_pod);
-        let on_nodes = nodes.chain(host_pods).map(|endpoint| (endpoint, why));
-        let absence = |(endpoint, why): (EndpointName, &str)| {
-            let capability = Capability::of_endpoint(&endpoint);
-            (endpoint, Absence { capability, why: why.to_owned() })
-        };
-        deployed.absent = on_nodes.map(absence).collect();
+        deployed.absent.extend(self.absent_on_nodes(world));
         deployed.absent.extend(without_own_nodes(&world.cluster, &self.group));
         deployed
     }
