@@ -5,6 +5,7 @@ mod access;
 mod agents;
 mod alone;
 mod cleanup;
+mod externals;
 mod faults;
 mod fuzz;
 mod guide;

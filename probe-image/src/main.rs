@@ -94,7 +94,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, String>
             other => return Err(format!("unknown argument `{other}`")),
         }
     }
-    let name = name.unwrap_or_else(host_name);
+    let name = name.unwrap_or_else(agent::host_name);
     let token = std::env::var(TOKEN_VARIABLE).unwrap_or_default();
     let entry = match uid {
         Some(_) if addresses.is_empty() => {
@@ -103,7 +103,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, String>
         Some(uid) => Some(Entry { uid, addresses }),
         None => None,
     };
-    Ok(Command::Run(Options { name, listen, open, token, entry, deadline }))
+    Ok(Command::Run(Options { name, listen, is_open: false, open, token, entry, deadline }))
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -125,11 +125,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
 fn pod_uid(text: String) -> Result<String, String> {
     let is_uid = text.len() >= 16 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     if is_uid { Ok(text) } else { Err(format!("`{text}` is not the UID of a pod")) }
-}
-
-/// Returns the name of the host. In a pod, this is the name of the pod.
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[expect(clippy::print_stdout, reason = "this is the program's own output")]

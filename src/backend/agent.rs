@@ -113,6 +113,36 @@ impl Agent {
     /// # Errors
     /// If the agent cannot be reached, or if one of these is wrong.
     pub async fn connect(name: String, token: String, way: Box<dyn Connect>) -> Result<Self, Error> {
+        let (agent, info) = Self::introduced(name, token, way).await?;
+        if info.name != agent.name {
+            return Err(agent.error(format!("is not there, but `{}` is", info.name)));
+        }
+        let advice = "load the image of this version (`netproof image`) and name it with --image, or leave --image out";
+        agent.check_version(&info, advice)?;
+        Ok(agent)
+    }
+
+    /// Connects to an agent that a user started, and checks its version and protocol version. The agent then has the name
+    /// that it reports. Until then, `called` names it in errors.
+    ///
+    /// # Errors
+    /// If the agent cannot be reached, or if one of these is wrong.
+    pub async fn connect_to_any(
+        called: String,
+        token: String,
+        way: Box<dyn Connect>,
+    ) -> Result<Self, Error> {
+        let (agent, info) = Self::introduced(called, token, way).await?;
+        agent.check_version(&info, "start the agent of this version there")?;
+        Ok(Self { name: info.name, ..agent })
+    }
+
+    /// Connects to an agent, and asks it who it is.
+    async fn introduced(
+        name: String,
+        token: String,
+        way: Box<dyn Connect>,
+    ) -> Result<(Self, Info), Error> {
         let (connection, arrivals_seen, since) = (Mutex::default(), Mutex::default(), Instant::now());
         let (is_down, capabilities) = (AtomicBool::default(), OnceCell::default());
         let nonces = Nonces::draw().map_err(|error| super::no_random_numbers(&error))?;
@@ -120,19 +150,19 @@ impl Agent {
             Self { name, token, way, connection, arrivals_seen, capabilities, nonces, is_down, since };
         let info: Info = agent.ask("/v1/info", &(), Duration::ZERO, Repeat::Harmless).await?;
         agent.since = Instant::now();
+        Ok((agent, info))
+    }
+
+    fn check_version(&self, info: &Info, advice: &str) -> Result<(), Error> {
         let version = env!("CARGO_PKG_VERSION");
-        if info.name != agent.name {
-            return Err(agent.error(format!("is not there, but `{}` is", info.name)));
-        }
-        let advice = "load the image of this version (`netproof image`) and name it with --image, or leave --image out";
         if info.version != version {
-            return Err(agent.error(format!("has version {}, not {version}: {advice}", info.version)));
+            return Err(self.error(format!("has version {}, not {version}: {advice}", info.version)));
         }
         if info.wire != WIRE_VERSION {
             let wire = format!("speaks version {} of the probes, not {WIRE_VERSION}", info.wire);
-            return Err(agent.error(format!("{wire}: {advice}")));
+            return Err(self.error(format!("{wire}: {advice}")));
         }
-        Ok(agent)
+        Ok(())
     }
 
     /// Returns the name with which the agent signs its answers.
@@ -259,8 +289,10 @@ impl Agent {
         let request = ArrivalsRequest { since: *seen };
         let ArrivalsResponse { arrivals, next, lost } =
             self.ask("/v1/arrivals", &request, Duration::ZERO, Repeat::Harmless).await?;
-        *seen = next;
+        // An agent that was started again has a log of its own.
+        let is_another = next < std::mem::replace(&mut *seen, next);
         match lost {
+            0 if is_another => Err(self.error("was started again, without its log of arrivals".to_owned())),
             0 => Ok(arrivals),
             lost => Err(self.error(format!("lost {lost} arrivals from its log"))),
         }

@@ -40,13 +40,26 @@ pub const CANARY_PORT: u16 = 15_120;
 /// Location of an end of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
-    /// A node, by its name in the environment.
+    /// The pods of a node, by its name in the environment.
     Node(String),
-    /// Outside the cluster.
-    Outside,
+    /// A node itself, if its own network has an agent. Otherwise its paths count as those of its pods.
+    Host(String),
+    /// Outside the cluster, on this host. `None` if all externals share their paths, as in the lab.
+    Outside(Option<String>),
 }
 
-/// A pod that no policy of a scenario can select, and that probes other canaries.
+impl Place {
+    /// Returns whether the place is outside the cluster.
+    pub fn is_outside(&self) -> bool {
+        match self {
+            Self::Node(_) | Self::Host(_) => false,
+            Self::Outside(_) => true,
+        }
+    }
+}
+
+/// A pod that no policy of a scenario can select, and that probes other canaries. Outside the cluster, it is the
+/// agent of the host.
 #[derive(Debug, Clone)]
 pub struct Canary {
     /// Its location.
@@ -152,8 +165,8 @@ pub trait Backend {
     /// Returns the agent that sends and receives for an endpoint.
     fn agent(&self, endpoint: &EndpointName) -> Option<Arc<Agent>>;
 
-    /// Returns the canaries, once the backend has started. There are two at each location of endpoints,
-    /// because the path between two pods of one node needs both.
+    /// Returns the canaries, once the backend has started. There are two on each node, because the path between two
+    /// pods of one node needs both, and one at each location outside the cluster.
     fn canaries(&self) -> Vec<Canary>;
 
     /// Returns the sentinels as they are after the last change.

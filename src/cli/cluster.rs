@@ -9,8 +9,8 @@ use clap::{Arg, ArgMatches, Args, Command, ValueEnum};
 
 use super::backend_kind::{BackendKind, ON_A_CLUSTER};
 use super::site::SiteOptions;
-use super::value;
-use crate::backend::cluster::{Control, PullPolicy, Resources, Settings, Target};
+use super::{outside, value};
+use crate::backend::cluster::{Control, OutsideHost, PullPolicy, Resources, Settings, Target};
 use crate::snapshot::Identity;
 
 /// The cluster, and the user.
@@ -41,6 +41,22 @@ pub(super) struct ClusterOptions {
     /// necessary
     #[arg(long, conflicts_with = "nodes", help_heading = ON_A_CLUSTER)]
     pub(super) every_node: bool,
+
+    /// An agent on a host outside of the cluster, which pods reach at ADDRESS and netproof at HOST:PORT [default: the
+    /// first ADDRESS and port 15119]. It plays the externals of scenarios. Repeat the option for more of them
+    ///
+    /// Start it with netproof agent, and set NETPROOF_TOKEN to its token. It plays an external that has no other
+    /// addresses than these, at most one of each family. If its NAME is that of an external, it also plays that one at
+    /// these addresses, as long as no policy tells them from the external's own.
+    #[arg(long, value_name = "NAME=ADDRESS[,ADDRESS][@HOST:PORT]", value_parser = outside::host)]
+    #[arg(help_heading = ON_A_CLUSTER)]
+    pub(super) external: Vec<OutsideHost>,
+
+    /// Also measure nodes, and pods with hostNetwork. One agent with hostNetwork runs on each node in use. Its namespace, and
+    /// those of the scenarios with such pods, get Pod Security privileged: who may create pods there may do anything on the
+    /// nodes. Services of type NodePort take their ports. It needs no other rights
+    #[arg(long, conflicts_with = "prepared_namespaces", help_heading = ON_A_CLUSTER)]
+    host_network: bool,
 
     /// Also write the result to this ConfigMap
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = value::object, help_heading = ON_A_CLUSTER)]
@@ -169,7 +185,12 @@ impl TargetOptions {
 impl ClusterOptions {
     pub(super) fn settings(&self) -> anyhow::Result<Settings> {
         let settings = self.probes.settings()?;
-        Ok(Settings { nodes: self.nodes.clone(), every_node: self.every_node, ..settings })
+        let outside = self.external.clone();
+        outside::check(&outside)?;
+        let token = (!outside.is_empty()).then(outside::token).transpose()?;
+        let (nodes, every_node) = (self.nodes.clone(), self.every_node);
+        let host_network = self.host_network;
+        Ok(Settings { nodes, every_node, outside, token, host_network, ..settings })
     }
 }
 
@@ -200,6 +221,9 @@ impl ProbeOptions {
             },
             pod_timeout: self.pod_timeout,
             deadline: self.deadline,
+            outside: Vec::new(),
+            token: None,
+            host_network: false,
             keep: self.keep,
         })
     }

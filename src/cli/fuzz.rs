@@ -14,7 +14,7 @@ use super::conclusion::{Conclusion, Printing};
 use super::fuzz_progress::FuzzProgress;
 use super::interruption::Interruption;
 use super::run_options::{RunOptions, environment};
-use super::{Format, block_on, output, value};
+use super::{Format, block_on, output, outside, value};
 use crate::backend::lab::Lab;
 use crate::document::FuzzDocument;
 use crate::fuzz::{self, Found, FuzzResult, Limits};
@@ -168,7 +168,8 @@ impl FuzzArgs {
             (BackendKind::Lab, Some(fault)) => format!(" --fault {fault}"),
             (BackendKind::Cluster, _) => {
                 let ProbeOptions { target, site, .. } = &self.options.cluster.probes;
-                format!(" --backend cluster{}{}", target.target().as_options(), site.as_given())
+                let outside = outside::as_given(&self.options.cluster.external);
+                format!(" --backend cluster{}{}{outside}", target.target().as_options(), site.as_given())
             }
         };
         place + &self.options.profiles.as_given()
@@ -254,10 +255,13 @@ mod tests {
             "staging",
             "--pod-label",
             "owner=me",
+            "--external",
+            "a=192.0.2.1,2001:db8::1@[::1]:80",
             "--profile",
             "kube-router",
         ];
-        let given = " --backend cluster --kubeconfig '/a b.conf' --context staging --pod-label owner=me --profile kube-router";
+        let given = " --backend cluster --kubeconfig '/a b.conf' --context staging --pod-label owner=me \
+                     --external a=192.0.2.1,2001:db8::1@'[::1]:80' --profile kube-router";
         assert_eq!(place(&options), given);
     }
 }

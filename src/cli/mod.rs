@@ -1,6 +1,7 @@
 //! The command line: one file for each command. Only this module prints and ends the program.
 
 mod accept;
+mod agent;
 mod backend_kind;
 mod cleanup;
 mod cluster;
@@ -17,6 +18,7 @@ mod library;
 mod man;
 mod manifests;
 mod output;
+mod outside;
 mod plugin;
 mod profile;
 mod progress;
@@ -80,6 +82,7 @@ enum Command {
     Fuzz(Box<fuzz::FuzzArgs>),
     Cleanup(cleanup::CleanupArgs),
     Image(image::ImageArgs),
+    Agent(agent::AgentArgs),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     Man(man::ManArgs),
@@ -131,6 +134,7 @@ fn execute(command: Command, everything: bool) -> anyhow::Result<ExitCode> {
         Command::Fuzz(args) => fuzz::fuzz(&args, everything),
         Command::Cleanup(args) => cleanup::run(&args),
         Command::Image(args) => image::image(&args),
+        Command::Agent(args) => agent::agent(&args),
         Command::Completions(args) => completions::completions(&args, self::command()),
         Command::Man(args) => man::man(&args, self::command()),
     }

@@ -94,6 +94,7 @@ Examples:
   netproof run --backend cluster                   the cluster of the current context
   netproof run --backend cluster --every-node      also the data path of every node
   netproof run --backend cluster --pod-label owner=me --namespace-label owner=me    what the cluster requires
+  netproof run --backend cluster --external internet=192.0.2.7    also addresses outside, with netproof agent on this one
   netproof run --enforce-within 5s                 fail where a denial takes longer to be in force
   netproof run --baseline before.json              fail only for what is new since then";
 

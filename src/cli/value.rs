@@ -50,6 +50,12 @@ pub(super) fn namespace(text: &str) -> Result<String, String> {
     namespace.ok_or_else(|| "not the name of a namespace".to_owned())
 }
 
+/// Parses the name of an external, which is a DNS label.
+pub(super) fn label(text: &str) -> Result<String, String> {
+    let label = snapshot::is_namespace(text).then(|| text.to_owned());
+    label.ok_or_else(|| format!("`{text}` is not a name: write lower-case letters, digits and hyphens"))
+}
+
 /// Parses `namespace/name`.
 pub(super) fn object(text: &str) -> Result<Identity, String> {
     match text.split_once('/') {

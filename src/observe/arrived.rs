@@ -1,6 +1,7 @@
 //! What the probes of a round showed at their destinations, and their results by purpose.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 
 use netproof_probe::wire::{Listener, Nonce, Outcome};
 
@@ -19,6 +20,8 @@ pub(super) type Legs = BTreeMap<usize, (Nonce, Result<Answer, Error>)>;
 pub(super) struct Arrived {
     /// Each nonce with the places where it arrived.
     pub(super) nonces: HashMap<Nonce, Vec<ArrivedAt>>,
+    /// The source addresses of canaries, as their receivers saw them.
+    pub(super) sources: HashMap<Nonce, IpAddr>,
     /// The agents whose logs could not be read.
     pub(super) unread: HashMap<String, Error>,
     /// The listeners that answered their own agents.
@@ -27,6 +30,8 @@ pub(super) struct Arrived {
     pub(super) sent: HashSet<Path>,
     /// The paths on which a canary got through.
     pub(super) paths: HashSet<Path>,
+    /// The source address of a canary on each path, where it arrived.
+    pub(super) path_sources: HashMap<Path, IpAddr>,
 }
 
 /// Returns every arrival with its agent.
@@ -72,6 +77,9 @@ impl Arrived {
                 Purpose::Canary(path, nonce) => {
                     if result.is_ok() {
                         self.sent.insert(path);
+                    }
+                    if let Some(source) = self.sources.get(&nonce) {
+                        self.path_sources.insert(path, *source);
                     }
                     // A lost answer says nothing about the path to the receiver.
                     if is_answered || self.nonces.contains_key(&nonce) {

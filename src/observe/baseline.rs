@@ -8,6 +8,7 @@ use super::planned::{PlannedCell, ProbedCell};
 use super::settle::SettleDeadlines;
 use crate::backend::Backend;
 use crate::policy::Decision;
+use crate::verdict::AtFirst;
 use crate::world::World;
 
 /// The baseline of all cells.
@@ -35,13 +36,17 @@ impl<B: Backend> Observer<'_, B> {
         for ProbedCell { planned, track } in cells {
             // A Service that led nowhere then proves nothing about where it leads now.
             if planned.decision == Decision::Allow {
-                let is_delivered = track.agrees(Decision::Deny) == Some(false);
+                let showed = match track.agrees(Decision::Deny) {
+                    Some(false) if track.agreed > 0 => AtFirst::Answered,
+                    Some(false) => AtFirst::OneWay,
+                    Some(true) | None => AtFirst::Silent,
+                };
                 let servers = planned.route.map(|route| route.servers).unwrap_or_default();
-                let baseline = Baseline { addresses: planned.addresses, servers, is_delivered };
+                let baseline = Baseline { addresses: planned.addresses, servers, showed };
                 self.baseline.insert(planned.cell, baseline);
             }
         }
-        let failed = self.baseline.values().filter(|baseline| !baseline.is_delivered).count();
+        let failed = self.baseline.values().filter(|baseline| baseline.showed == AtFirst::Silent).count();
         Calibration { cells: count, failed, timeout: self.timeout }
     }
 
@@ -67,12 +72,16 @@ impl<B: Backend> Observer<'_, B> {
         cells
     }
 
-    /// Returns whether a cell was delivered in the baseline, between the same addresses. `None` if the cell
-    /// did not exist, or if its Service leads elsewhere now: the silence of the old endpoints says nothing
-    /// about the new ones.
+    /// Returns whether a cell was delivered in the baseline, as [`at_first`](Self::at_first).
     pub(super) fn was_delivered_at_first(&self, planned: &PlannedCell) -> Option<bool> {
+        self.at_first(planned).map(|showed| showed != AtFirst::Silent)
+    }
+
+    /// Returns what a cell showed in the baseline, between the same addresses. `None` if the cell did not exist, or if
+    /// its Service leads elsewhere now: the silence of the old endpoints says nothing about the new ones.
+    pub(super) fn at_first(&self, planned: &PlannedCell) -> Option<AtFirst> {
         let baseline = self.baseline.get(&planned.cell).filter(|it| it.addresses == planned.addresses)?;
         let is_same = planned.route.as_ref().is_none_or(|route| route.servers == baseline.servers);
-        is_same.then_some(baseline.is_delivered)
+        is_same.then_some(baseline.showed)
     }
 }

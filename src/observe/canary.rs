@@ -2,7 +2,7 @@
 //! two nodes was alive while a denied probe was silent.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use netproof_probe::wire::{Listener, Transport};
@@ -68,7 +68,10 @@ impl Canaries {
             Transport::Udp | Transport::DnsUdp => Transport::Udp,
             Transport::Sctp => Transport::Sctp,
         };
-        let place = |endpoint: &EndpointName| self.places.get(&place_of(world, endpoint)?).copied();
+        let place = |endpoint: &EndpointName| {
+            let of_host = host_of(world, endpoint).and_then(|place| self.places.get(&place));
+            of_host.or_else(|| self.places.get(&place_of(world, endpoint)?)).copied()
+        };
         let from = place(from);
         let path = |(server, _): &(EndpointName, Listener)| {
             Some(Path { from: from?, to: place(server)?, family, transport })
@@ -84,6 +87,21 @@ impl Canaries {
         let receiver = others.find(|other| !Arc::ptr_eq(&other.agent, &sender.agent))?;
         let address = path.family.first_of(&receiver.addresses)?;
         Some((&sender.agent, &receiver.agent, SocketAddr::new(address, CANARY_PORT)))
+    }
+
+    /// Returns the source address of a canary that arrived, if the network has replaced the sender's. Only from outside
+    /// the pod network: between pods, no network may do that, so it is one of the faults that verdicts show.
+    pub(super) fn translated(&self, path: Path, source: IpAddr) -> Option<IpAddr> {
+        let sender = self.at.get(&path.from)?.first()?;
+        let receiver = self.at.get(&path.to)?.first()?;
+        let may_be = match (&sender.place, &receiver.place) {
+            (Place::Node(_), _) => false,
+            // A node sends to its own pods from any of its addresses, and is always itself.
+            (Place::Host(from), Place::Node(to) | Place::Host(to)) => from != to,
+            (Place::Host(_), Place::Outside(_)) | (Place::Outside(_), _) => true,
+        };
+        let source = source.to_canonical();
+        (may_be && !sender.addresses.contains(&source)).then_some(source)
     }
 }
 
@@ -122,9 +140,19 @@ impl LostCanaries {
 fn place_of(world: &World, endpoint: &EndpointName) -> Option<Place> {
     match endpoint {
         EndpointName::Pod { .. } | EndpointName::Node(_) => world.node_of(endpoint).map(Place::Node),
-        EndpointName::External(_) => Some(Place::Outside),
+        EndpointName::External(name) => Some(Place::Outside(world.assigned_hosts.get(name).cloned())),
         EndpointName::Service { .. } => None,
     }
+}
+
+/// Returns the node whose own network an endpoint uses. `None` if it uses none.
+fn host_of(world: &World, endpoint: &EndpointName) -> Option<Place> {
+    let is_there = match endpoint {
+        EndpointName::Pod { namespace, name } => world.pod(namespace, name)?.host_network,
+        EndpointName::Node(_) => true,
+        EndpointName::External(_) | EndpointName::Service { .. } => false,
+    };
+    world.node_of(endpoint).filter(|_| is_there).map(Place::Host)
 }
 
 #[cfg(test)]

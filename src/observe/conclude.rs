@@ -1,6 +1,7 @@
 //! Concludes what a state showed of each cell: the verdict, and how long the change took to be in force.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::actions::changes_servers;
 use super::finding::Finding;
@@ -8,11 +9,12 @@ use super::observer::Observer;
 use super::planned::{NewPod, Obstacle, PlannedCell, ProbedCell};
 use super::track::Track;
 use crate::backend::Backend;
-use crate::policy::{Decision, Expectation, Protocol};
+use crate::plan::Router;
+use crate::policy::{Decision, Engine, Expectation, Protocol};
 use crate::verdict::{
     Cause, CellResult, Change, DeliveredUntil, Evidence, Nodes, Observation, Settling, Verdict, judge,
 };
-use crate::world::{Action, Capability, EndpointName};
+use crate::world::{Action, Capability, EndpointName, External, World};
 
 impl<B: Backend> Observer<'_, B> {
     /// Returns what the probes of a cell showed after these actions. `stale` are the nodes that had not
@@ -90,6 +92,10 @@ impl<B: Backend> Observer<'_, B> {
             Some(capability) => Verdict::Inconclusive(Cause::Undeclared(Box::new(cause), capability)),
             None => Verdict::Inconclusive(cause),
         };
+        let translated = track.translated.filter(|_| planned.obstacle.is_none());
+        if let Some(source) = translated.filter(|source| depends_on_source(planned, &self.world, *source)) {
+            return Verdict::Inconclusive(Cause::Translated(source));
+        }
         match (&planned.obstacle, &track.observation) {
             (Some(Obstacle { cause, capability }), _) => unless_declared(cause.clone(), *capability),
             (None, Some(Observation::Unsupported { message })) => {
@@ -106,7 +112,7 @@ impl<B: Backend> Observer<'_, B> {
                 unconfirmed: track.unconfirmed,
                 misdelivered: track.misdelivered.clone(),
                 control: track.control,
-                baseline: self.was_delivered_at_first(planned),
+                baseline: self.at_first(planned),
             }),
             (None, None) => Verdict::Inconclusive(Cause::ProbeError("it was never probed".to_owned())),
         }
@@ -181,4 +187,25 @@ impl<B: Backend> Observer<'_, B> {
         let settling = Settling::new(change, track.settled?, before, expected, nodes);
         Some(Settling { opposed: track.opposed, limit: self.settings.limits.get(change), ..settling })
     }
+}
+
+/// Returns whether the policies would decide a cell in another way if its source had this address, which the network puts
+/// in place of the source's own. If it is the address of a node, the packets are those of the node.
+fn depends_on_source(planned: &PlannedCell, world: &World, source: IpAddr) -> bool {
+    if planned.expectation.decision == Decision::Undefined {
+        return false;
+    }
+    let (mut world, mut cell) = (world.clone(), planned.cell.clone());
+    cell.from = match world.cluster.nodes.iter().find(|node| node.addresses.contains(&source)) {
+        Some(node) => EndpointName::Node(node.name.clone()),
+        None => {
+            // No scenario's external can have this name.
+            let name = source.to_string();
+            world.externals.push(External { name: name.clone(), addresses: vec![source] });
+            EndpointName::External(name)
+        }
+    };
+    let engine = Engine::new(world.cluster.clone());
+    let route = Router::new(&world, &engine).route(&cell);
+    cell.evaluate(route.as_ref(), &engine).decision != planned.expectation.decision
 }

@@ -196,7 +196,11 @@ fn record_leak_to(states: &mut [&mut [CellResult]], place: Place, backend: &Deni
 fn record_leak(states: &mut [&mut [CellResult]], place: Place) {
     // This includes cells whose first moment a profile excuses. Cells that it excuses for good are not in the
     // ledger.
-    if let Some(cell) = cell_at(states, place).filter(|cell| cell.expected.decision == Decision::Deny) {
+    let is_judged = |cell: &&mut CellResult| {
+        let is_translated = matches!(cell.verdict, Verdict::Inconclusive(Cause::Translated(_)));
+        cell.expected.decision == Decision::Deny && !is_translated
+    };
+    if let Some(cell) = cell_at(states, place).filter(is_judged) {
         (cell.verdict, cell.excused) = (Verdict::Leak, None);
         cell.observed = Some(Observation::OneWay);
         cell.settled = None;

@@ -26,7 +26,7 @@ use super::track::{Expected, Loss};
 use crate::backend::{Backend, Error};
 use crate::plan::{Cell, Questions};
 use crate::policy::{Cluster, Decision};
-use crate::verdict::{Before, OpenConnection, TimeToSettle, enforcement_points};
+use crate::verdict::{AtFirst, Before, OpenConnection, TimeToSettle, enforcement_points};
 use crate::world::{Action, Capability, EndpointName, World};
 
 /// Observes a network through all of its states.
@@ -74,7 +74,7 @@ pub(super) struct Baseline {
     pub(super) addresses: Addresses,
     /// Endpoints and listeners to which its address led.
     pub(super) servers: Vec<(EndpointName, Listener)>,
-    pub(super) is_delivered: bool,
+    pub(super) showed: AtFirst,
 }
 
 /// Data about a state that is over. Late arrivals are judged by it.

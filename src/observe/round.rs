@@ -1,7 +1,7 @@
 //! A round: every source sends one batch of probes, and then the logs of the destinations are read.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use super::planned::PlannedCell;
 use super::sentinel::{Signal, Watch};
 use super::settle::Prober;
 use super::track::{Loss, Sighting};
-use crate::backend::{Agent, Backend, Error, ask_all};
+use crate::backend::{Agent, Backend, CANARY_PORT, ask_all};
 use crate::plan::{Cell, Route};
 use crate::verdict::Observation;
 use crate::world::{EndpointName, World};
@@ -44,6 +44,8 @@ pub(super) struct Rounds<'a, B> {
     watch: Option<&'a mut Watch>,
     /// The paths of every cell's legs, by index of the leg. `None` for places without a canary.
     paths: Vec<Vec<Vec<Option<Path>>>>,
+    /// The paths on which the network replaces source addresses, each with an address that it puts there.
+    translated: HashMap<Path, IpAddr>,
     lost: LostCanaries,
 }
 
@@ -60,7 +62,8 @@ impl<'a, B: Backend> Rounds<'a, B> {
             legs.map(|leg| canaries.paths(world, &cell.from, cell.family, leg)).collect()
         };
         let paths = cells.iter().map(paths).collect();
-        Self { probing, ledger, references, pace, watch, paths, lost: LostCanaries::default() }
+        let (translated, lost) = (HashMap::new(), LostCanaries::default());
+        Self { probing, ledger, references, pace, watch, paths, translated, lost }
     }
 
     pub(super) fn planned(&self, cell: usize) -> Option<&'a PlannedCell> {
@@ -74,6 +77,12 @@ impl<'a, B: Backend> Rounds<'a, B> {
     /// Returns the paths of a cell's leg.
     pub(super) fn paths(&self, cell: usize, leg: usize) -> &[Option<Path>] {
         self.paths.get(cell).and_then(|legs| legs.get(leg)).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Returns the address that the network puts in place of the sender's on any path of a cell. `None` if it does not.
+    pub(super) fn translated(&self, cell: usize) -> Option<IpAddr> {
+        let paths = self.paths.get(cell).into_iter().flatten().flatten().flatten();
+        paths.into_iter().find_map(|path| self.translated.get(path)).copied()
     }
 
     /// Returns what a cell shows if nothing can be sent. `None` if a probe can be sent.
@@ -148,9 +157,9 @@ impl<'a, B: Backend> Rounds<'a, B> {
         listeners.chain(canaries)
     }
 
-    /// Returns the nonces that arrived at the destinations of these cells and of their canaries, each with
-    /// the places where it arrived, and the agents whose logs could not be read.
-    async fn arrivals(&self, cells: &[usize]) -> (HashMap<Nonce, Vec<ArrivedAt>>, HashMap<String, Error>) {
+    /// Returns what the logs of the destinations of these cells and of their canaries say: the nonces that arrived,
+    /// each with the places where it arrived, the sources of canaries, and the agents whose logs could not be read.
+    async fn arrivals(&self, cells: &[usize]) -> Arrived {
         let planned = cells.iter().filter_map(|cell| self.planned(*cell));
         let servers: BTreeSet<&EndpointName> = planned.flat_map(PlannedCell::all_servers).collect();
         let paths = cells.iter().filter_map(|cell| self.paths.get(*cell)).flatten().flatten().flatten();
@@ -164,19 +173,22 @@ impl<'a, B: Backend> Rounds<'a, B> {
         let agents: BTreeMap<String, Arc<Agent>> =
             agents.chain(receivers).map(|agent| (agent.name().to_owned(), agent)).collect();
         let logs = ask_all(agents.values().map(|agent| agent.arrivals())).await;
-        let mut arrived = HashMap::<Nonce, Vec<ArrivedAt>>::new();
-        let mut unread = HashMap::new();
+        let mut nonces = HashMap::<Nonce, Vec<ArrivedAt>>::new();
+        let (mut sources, mut unread) = (HashMap::new(), HashMap::new());
         for (agent, log) in agents.into_keys().zip(logs) {
             match log {
                 Ok(log) => {
                     for arrival in log {
-                        arrived.entry(arrival.nonce).or_default().push((agent.clone(), arrival.listener));
+                        if arrival.listener.port == CANARY_PORT {
+                            sources.insert(arrival.nonce, arrival.source.ip());
+                        }
+                        nonces.entry(arrival.nonce).or_default().push((agent.clone(), arrival.listener));
                     }
                 }
                 Err(error) => drop(unread.insert(agent, error)),
             }
         }
-        (arrived, unread)
+        Arrived { nonces, sources, unread, ..Arrived::default() }
     }
 }
 
@@ -192,7 +204,7 @@ impl<B: Backend> Prober for Rounds<'_, B> {
 
     async fn late_arrivals(&mut self) -> Vec<Sent> {
         let cells: Vec<usize> = (0..self.probing.cells.len()).collect();
-        let (nonces, _) = self.arrivals(&cells).await;
+        let Arrived { nonces, .. } = self.arrivals(&cells).await;
         self.ledger.arrived(places(&nonces));
         self.ledger.take_late()
     }
@@ -240,13 +252,16 @@ impl<B: Backend> Rounds<'_, B> {
         };
         let (results, ()) = join(probe_all(targets, timeout, changed), look).await;
         self.watch = watch;
-        let (nonces, unread) = self.arrivals(&sendable).await;
-        let mut arrived = Arrived { nonces, unread, ..Arrived::default() };
+        let mut arrived = self.arrivals(&sendable).await;
         self.ledger.arrived(places(&arrived.nonces));
         let probes = arrived.sort(results);
         // The references of workloads connect before and after all rounds, to connect less often.
         arrived.listeners.extend(self.references.keys().filter(|(to, ..)| is_workload(to)).cloned());
         self.lost.take(&arrived.sent, &arrived.paths);
+        let canaries = self.probing.canaries;
+        let translated = arrived.path_sources.iter();
+        self.translated
+            .extend(translated.filter_map(|(path, source)| Some((*path, canaries.translated(*path, *source)?))));
         for (probe, legs) in probes {
             let cell = sendable.get(probe).copied();
             sightings.extend(cell.and_then(|cell| self.sighting(cell, &legs, sent, &arrived)));

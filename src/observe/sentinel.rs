@@ -90,7 +90,7 @@ impl Watch {
         for (sentinel, opened) in pods.iter().zip(opened) {
             let node = match &sentinel.place {
                 Place::Node(node) => Some(node),
-                Place::Outside => None,
+                Place::Host(_) | Place::Outside(_) => None,
             };
             let sides = node.into_iter().flat_map(|node| {
                 sentinel.addresses.iter().map(move |to| ((node.clone(), IpFamily::of(*to)), *to))
@@ -103,7 +103,7 @@ impl Watch {
             let others = || canaries.iter().filter(|canary| !Arc::ptr_eq(&canary.agent, &sentinel.agent));
             let near = others().find(|canary| canary.place == sentinel.place);
             let far =
-                others().find(|canary| canary.place != sentinel.place && canary.place != Place::Outside);
+                others().find(|canary| matches!(&canary.place, Place::Node(other) if Some(other) != node));
             for Canary { agent, .. } in near.into_iter().chain(far) {
                 let known = Known::default();
                 let post = |(side, to)| Post { side, from: Arc::clone(agent), to, known };

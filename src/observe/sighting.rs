@@ -93,6 +93,7 @@ impl<B: Backend> Rounds<'_, B> {
             Some((result.0, Sighting { control, ..sighting }))
         });
         let (nonce, mut decisive) = until_failure(seen)?;
+        decisive.translated = self.translated(index);
         let (step, is_proof) = (self.ledger.step, decisive.control.path);
         let probe = |leg: &Route, shows, meant_for| {
             let ends = if leg.transport.is_stream() { Ends::WhenGivenUp } else { Ends::Never };

@@ -1,5 +1,6 @@
 //! What the probes of a cell have shown while it settles, and how often the network loses packets.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::ledger::Shows;
@@ -26,6 +27,8 @@ pub(super) struct Sighting {
     pub(super) found_name: bool,
     /// The endpoint of a Service that it reached, if that endpoint is denied and others are not.
     pub(super) denied_backend: Option<EndpointName>,
+    /// The address that the network puts in place of the sender's. `None` if it does not, as far as is known.
+    pub(super) translated: Option<IpAddr>,
     /// Whether no other probe could show anything else.
     pub(super) is_final: bool,
 }
@@ -42,6 +45,7 @@ impl Sighting {
             control: Control::default(),
             found_name: true,
             denied_backend: None,
+            translated: None,
             is_final: false,
         }
     }
@@ -104,6 +108,8 @@ pub(super) struct Track {
     pub(super) found_name: bool,
     /// Whether another probe could not change anything.
     pub(super) is_final: bool,
+    /// The address that the network puts in place of the sender's, as soon as that was seen.
+    pub(super) translated: Option<IpAddr>,
     pub(super) attempts: u32,
     pub(super) retries: u32,
     /// When the observations first agreed, if they have agreed since. In time since the change.
@@ -181,6 +187,7 @@ impl Track {
         let agrees = observation.agrees_with(expected.decision) == Some(true);
         let is_delivered = observation.agrees_with(Decision::Deny) == Some(false);
         let is_shown = self.leaked || self.leaked_to().is_some();
+        self.translated = sighting.translated.or(self.translated);
         let shows_leak = is_delivered && (self.leaked || sighting.denied_backend.is_some());
         if let Some(endpoint) = sighting.denied_backend {
             let is_late = self.denied_backend.as_ref().is_some_and(|(_, is_late)| *is_late);

@@ -1,5 +1,6 @@
 //! Judges the evidence about a cell.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::observation::{Control, Observation};
@@ -37,6 +38,9 @@ pub enum Cause {
     /// No canary got through between the same nodes when the probe was dropped.
     #[error("no canary got through between the same nodes at the same time")]
     NoPath,
+    /// The network replaces the source address, and with that address the policies say something else.
+    #[error("the network replaces the source address by {0}, for which the policies say something else")]
+    Translated(IpAddr),
     /// Nothing was delivered between the same addresses after the policies were removed.
     #[error("it did not get through after the policies were removed either")]
     NoControlAfterwards,
@@ -72,6 +76,9 @@ pub enum Cause {
     /// Nothing was delivered to or from an end, and no other sign shows that its network works.
     #[error("nothing shows that the network of {0} works, so its silence proves nothing")]
     NoSignOfLife(String),
+    /// No answer came back in the control round either, before there were policies. So a missing answer proves nothing.
+    #[error("it arrived, and no answer came back before there were policies either")]
+    NoAnswerBefore,
     /// What the policies say depends on facts that are not known.
     #[error("what the policies say depends on what is not known: {0}")]
     FactsUnknown(String),
@@ -135,9 +142,19 @@ pub struct Evidence {
     pub misdelivered: Option<String>,
     /// Controls for dropped probes.
     pub control: Control,
-    /// Whether the probe got through in the control round, before there were policies. `None` if the cell did
-    /// not exist then.
-    pub baseline: Option<bool>,
+    /// What the control round showed, before there were policies. `None` if the cell did not exist then.
+    pub baseline: Option<AtFirst>,
+}
+
+/// What a cell showed in the control round, before there were policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtFirst {
+    /// Nothing got through.
+    Silent,
+    /// Probes arrived, and no answer came back.
+    OneWay,
+    /// Probes were answered.
+    Answered,
 }
 
 /// Returns the verdict that the evidence proves.
@@ -158,8 +175,11 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     {
         return Verdict::Inconclusive(cause);
     }
+    // Without a path back, what the policies allow looks the same.
+    let is_one_way = *observation == Observation::OneWay && evidence.baseline == Some(AtFirst::OneWay);
     match (agrees, decision) {
         (true, Decision::Allow) if *differed => Verdict::Flaky,
+        (false, Decision::Allow) if is_one_way => Verdict::Inconclusive(Cause::NoAnswerBefore),
         (true, _) => Verdict::Match,
         (false, Decision::Deny) => Verdict::Leak,
         (false, Decision::Allow | Decision::Undefined) => Verdict::Blocked,
@@ -174,7 +194,7 @@ fn doubt(evidence: &Evidence) -> Option<Cause> {
         Some(Cause::Misdelivered(by.clone()))
     } else if !control.listener {
         Some(Cause::NoControl)
-    } else if *baseline == Some(false) {
+    } else if *baseline == Some(AtFirst::Silent) {
         Some(Cause::NoBaseline)
     } else if !control.path && *decision == Decision::Deny {
         Some(Cause::NoPath)
@@ -201,7 +221,7 @@ mod tests {
 
     fn evidence(decision: Decision, observation: Observation) -> Evidence {
         let (differed, leaked, unconfirmed) = (false, false, false);
-        let (misdelivered, control, baseline) = (None, Control::ALIVE, Some(true));
+        let (misdelivered, control, baseline) = (None, Control::ALIVE, Some(AtFirst::Answered));
         Evidence { decision, observation, differed, leaked, unconfirmed, misdelivered, control, baseline }
     }
 
@@ -235,7 +255,8 @@ mod tests {
             };
             let control = Control { listener: false, path: true };
             inconclusive(&Evidence { control, ..silent(decision) }, Cause::NoControl);
-            inconclusive(&Evidence { baseline: Some(false), ..silent(decision) }, Cause::NoBaseline);
+            let baseline = Some(AtFirst::Silent);
+            inconclusive(&Evidence { baseline, ..silent(decision) }, Cause::NoBaseline);
             inconclusive(&Evidence { unconfirmed: true, ..silent(decision) }, Cause::Unconfirmed);
             let misdelivered = Some("y/c".to_owned());
             inconclusive(
@@ -256,7 +277,7 @@ mod tests {
         let allowed = evidence(Decision::Allow, Observation::Connected);
         for (evidence, verdict, why) in [
             (
-                Evidence { control: Control::default(), baseline: Some(false), ..delivered },
+                Evidence { control: Control::default(), baseline: Some(AtFirst::Silent), ..delivered },
                 Verdict::Leak,
                 "a delivery proves itself",
             ),
@@ -266,6 +287,17 @@ mod tests {
         ] {
             assert_eq!(judge(&evidence), verdict, "{why}");
         }
+    }
+
+    /// Regression: the host of an external had no route back to pods. Datagrams to it arrived, and were called blocked.
+    #[test]
+    fn a_missing_answer_is_no_outage_if_none_came_without_policies() {
+        let baseline = Some(AtFirst::OneWay);
+        let one_way = |decision| judge(&Evidence { baseline, ..evidence(decision, Observation::OneWay) });
+        assert_eq!(one_way(Decision::Allow), Verdict::Inconclusive(Cause::NoAnswerBefore));
+        assert_eq!(one_way(Decision::Deny), Verdict::Leak);
+        let silent = Evidence { baseline, ..evidence(Decision::Allow, Observation::Dropped) };
+        assert_eq!(judge(&silent), Verdict::Blocked, "without policies, it arrived");
     }
 
     #[test]

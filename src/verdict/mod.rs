@@ -18,7 +18,7 @@ mod result;
 pub use counts::Counts;
 pub use enforcers::Nodes;
 pub use excuse::{AppliedProfile, Excuse};
-pub use judge::{Cause, Evidence, Verdict, judge};
+pub use judge::{AtFirst, Cause, Evidence, Verdict, judge};
 pub use latency::{Before, Change, Limits, PerChange, Punctuality, Settling, TimeToSettle};
 pub use nodes::{NodeCounts, NodeCoverage};
 pub use observation::{Agents, Control, Observation, observe};

@@ -39,6 +39,8 @@ pub struct World {
     pub absent: BTreeMap<EndpointName, Absence>,
     /// Nodes for which the logical nodes stand, by the names of the logical nodes.
     pub assigned_nodes: BTreeMap<String, String>,
+    /// Hosts outside of the cluster that play externals, by the names of the externals.
+    pub assigned_hosts: BTreeMap<String, String>,
     /// Pods that a check of a live cluster adds to it, each as the twin of running pods. Everything else exists
     /// already. Empty in a scenario, of which nothing exists yet.
     pub twins: BTreeSet<Identity>,

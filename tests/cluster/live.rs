@@ -36,6 +36,9 @@ impl Cluster {
             control: Control::PortForward,
             pod_timeout: Duration::from_secs(30),
             deadline: Duration::from_secs(120),
+            outside: Vec::new(),
+            token: None,
+            host_network: false,
             keep: false,
         }
     }

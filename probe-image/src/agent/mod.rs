@@ -47,8 +47,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Options {
     /// The agent's name, which is part of its signed answers.
     pub name: String,
-    /// The address of its API, on loopback. With port 0, the system chooses the port.
+    /// The address of its API. With port 0, the system chooses the port.
     pub listen: SocketAddr,
+    /// Whether that address may be another one than loopback. The API and its token travel unencrypted.
+    pub is_open: bool,
     /// A TCP port that is open at every address from the start, as if a request had opened it.
     pub open: Option<u16>,
     /// The token that every request must carry.
@@ -147,7 +149,7 @@ impl Shared {
 /// # Errors
 /// If the options are invalid or the API cannot be opened.
 pub fn run(options: Options) -> Result<(), Error> {
-    if !options.listen.ip().is_loopback() {
+    if !options.is_open && !options.listen.ip().is_loopback() {
         return Err(Error::NotLoopback(options.listen.ip()));
     }
     if options.token.is_empty() {
@@ -160,6 +162,11 @@ pub fn run(options: Options) -> Result<(), Error> {
     let entered = options.entry.as_ref().map(Entry::enter).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, serve(options, listener, entered))
+}
+
+/// Returns the name of the host. In a pod, this is the name of the pod.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 async fn serve(

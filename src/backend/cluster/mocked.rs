@@ -120,6 +120,9 @@ pub(super) fn settings() -> Settings {
         control: Control::PortForward,
         pod_timeout: Duration::from_secs(30),
         deadline: Duration::from_secs(60),
+        outside: Vec::new(),
+        token: None,
+        host_network: false,
         keep: false,
     }
 }

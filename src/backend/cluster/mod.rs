@@ -21,8 +21,10 @@ mod live;
 #[cfg(test)]
 mod mocked;
 mod names;
+mod node_agents;
 mod nodes;
 mod objects;
+mod outside;
 mod places;
 mod plugin;
 mod pod_state;
@@ -59,9 +61,12 @@ pub use connect::{Target, shell_word};
 use deployment::Deployment;
 pub use leftovers::{LeftRun, Leftovers};
 pub use live::Live;
+use node_agents::{Needs, NodeAgents};
 use nodes::Wanted;
 pub use objects::NO_SIDECARS;
 pub(crate) use objects::{MANAGED_BY, RUN};
+pub use outside::{OutsideHost, agent_name};
+use outside::Lease;
 pub use places::Places;
 use pods::RunningPod;
 use purpose::Purpose;
@@ -89,6 +94,7 @@ struct Scheduled {
     schedule: Mutex<Schedule>,
     canaries: Canaries,
     sentinels: Turns,
+    node_agents: NodeAgents,
 }
 
 impl Cluster {
@@ -196,6 +202,7 @@ impl Cluster {
                     index: placed.len(),
                     group: group.clone(),
                     world: scenario.world.clone(),
+                    needs: self.needs(scenario),
                 });
                 let mut scenario = scenario.clone();
                 if groups.len() > 1 {
@@ -212,14 +219,19 @@ impl Cluster {
     pub fn backends(&self) -> impl Iterator<Item = (usize, Result<ClusterBackend, Error>)> + '_ {
         std::iter::from_fn(|| {
             let (turn, deployment) = self.scheduled.schedule().next()?;
-            Some((turn.index, Ok(self.backend(turn.group, deployment))))
+            Some((turn.index, Ok(self.backend(turn.group, deployment, turn.needs))))
         })
     }
 
     /// Returns a backend for a scenario that was not scheduled, on as many nodes as the scenario has.
     pub fn backend_for(&self, scenario: &Scenario) -> ClusterBackend {
         let groups = nodes::groups(&self.nodes, &nodes::have_pods(scenario), false);
-        self.backend(groups.into_iter().next().unwrap_or_default(), None)
+        self.backend(groups.into_iter().next().unwrap_or_default(), None, self.needs(scenario))
+    }
+
+    /// Returns what a scenario needs of nodes, if the user lets the run use them.
+    fn needs(&self, scenario: &Scenario) -> Needs {
+        if self.shared.maker.settings.host_network { Needs::of(scenario) } else { Needs::default() }
     }
 
     /// Waits until nothing of other scenarios is left, and returns a backend for a scenario that was scheduled before.
@@ -245,13 +257,15 @@ impl Cluster {
     }
 
     /// Returns a backend on an existing deployment, or on a new one.
-    fn backend(&self, group: Group, deployment: Option<Deployment>) -> ClusterBackend {
+    fn backend(&self, group: Group, deployment: Option<Deployment>, needs: Needs) -> ClusterBackend {
         let deployment = deployment.unwrap_or_else(|| Deployment::numbered(&self.shared, group.clone()));
         ClusterBackend {
             shared: Arc::clone(&self.shared),
             scheduled: Arc::clone(&self.scheduled),
             group,
             deployment,
+            needs,
+            leases: None,
             canaries: Vec::new(),
             sentinels: None,
             canary_pods: Vec::new(),
@@ -343,6 +357,10 @@ pub struct ClusterBackend {
     scheduled: Arc<Scheduled>,
     group: Group,
     deployment: Deployment,
+    /// What the scenario needs of nodes.
+    needs: Needs,
+    /// The agents outside of the cluster and on nodes that it uses. `None` until it has waited for them.
+    leases: Option<(Vec<Lease>, node_agents::Lease)>,
     canaries: Vec<Canary>,
     /// `None` until the backend has started.
     sentinels: Option<sentinels::Turn>,
@@ -369,6 +387,12 @@ impl ClusterBackend {
 
 impl Backend for ClusterBackend {
     async fn deploy(&mut self, world: &World) -> Result<Deployed, Error> {
+        // Before anything for which another scenario may wait. A scenario that is deployed again keeps its leases.
+        if self.leases.is_none() {
+            let outside = self.shared.outside.lease(world).await;
+            let on_nodes = self.scheduled.node_agents.lease(self.needs, &self.group).await;
+            self.leases = Some((outside, on_nodes));
+        }
         if self.is_broken {
             // A change that did not finish may have left anything.
             let new = Deployment::numbered(&self.shared, self.group.clone());
@@ -380,12 +404,20 @@ impl Backend for ClusterBackend {
         self.is_broken = true;
         // An error here does not end the run: the next scenario may need fewer namespaces.
         self.deployment.borrow_prepared(world).await?;
+        let on_nodes = match self.needs.agents {
+            true => self.scheduled.node_agents.on(&self.shared, &self.group).await,
+            false => Ok(node_agents::Started::default()),
+        };
+        let on_nodes = on_nodes.map_err(|error| self.shared.judge(error))?;
+        self.deployment.use_node_agents(on_nodes.agents);
         let canaries = self.scheduled.canaries.on(&self.shared, &self.group);
         match try_join(self.deployment.start(world), canaries).await {
             Ok((deployed, started)) => {
-                self.canaries = started.canaries;
-                self.canary_pods = started.pods;
-                self.lost_at_start.extend(started.lost);
+                let outside = self.leases.iter().flat_map(|(outside, _)| outside).map(Lease::canary);
+                let canaries = started.canaries.into_iter().chain(on_nodes.canaries);
+                self.canaries = canaries.chain(outside).collect();
+                self.canary_pods = started.pods.into_iter().chain(on_nodes.pods).collect();
+                self.lost_at_start.extend(started.lost.into_iter().chain(on_nodes.lost));
                 let turn = self.scheduled.sentinels.take(started.sentinels);
                 self.sentinels.insert(turn).move_on(&self.shared).await?;
                 self.shared.has_started.store(true, Ordering::Relaxed);
@@ -452,7 +484,12 @@ impl Backend for ClusterBackend {
     #[tracing::instrument(level = "debug", skip_all)]
     async fn stop(mut self) {
         self.give_sentinels_back();
-        let Self { shared, scheduled, group, deployment, is_broken, .. } = self;
+        let Self { shared, scheduled, group, mut deployment, mut is_broken, leases, needs, .. } = self;
+        if needs.agents && !shared.maker.settings.keep {
+            is_broken |= deployment.leave_nodes().await.is_err();
+        }
+        // Nothing of the scenario uses these agents and ports any more.
+        drop(leases);
         give_up(&shared, &scheduled, group, deployment, is_broken).await;
     }
 }

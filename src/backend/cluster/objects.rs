@@ -13,7 +13,7 @@ use super::names::Names;
 use super::settings::{PullPolicy, Settings};
 use super::site::{TaintEffect, Toleration};
 use crate::backend::Error;
-use crate::policy::{Backends, ContainerPort, Labels, Pod, Service, ServicePort, TargetPort};
+use crate::policy::{Backends, ContainerPort, Labels, Pod, Port, Service, ServicePort, TargetPort};
 use crate::snapshot::Identity;
 
 /// Label of everything that netproof created: key and value.
@@ -110,12 +110,16 @@ impl Maker {
             // The API requires names if there are several ports.
             let name = port.name.clone().unwrap_or_else(|| format!("port-{i}"));
             let (number, protocol) = (port.port.get(), port.protocol.name());
-            json!({"name": name, "port": number, "protocol": protocol, "targetPort": target})
+            // Ports of nodes are taken only from those who allow it.
+            let node_port = port.node_port.filter(|_| self.settings.host_network).map(Port::get);
+            json!({"name": name, "port": number, "protocol": protocol, "targetPort": target, "nodePort": node_port})
         };
+        let has_node_port = service.ports.iter().any(|port| port.node_port.is_some());
         let labels = self.labels(&Labels::new());
         object(json!({
             "metadata": self.metadata(Some(names.namespace(&service.namespace)), &service.name, labels),
             "spec": {
+                "type": (has_node_port && self.settings.host_network).then_some("NodePort"),
                 "selector": selector,
                 "ports": service.ports.iter().enumerate().map(port).collect::<Vec<_>>(),
                 "ipFamilyPolicy": "PreferDualStack",

@@ -9,6 +9,9 @@ pub(super) const CANARIES: &str = "canaries";
 /// Name of the namespace of pods that enter the networks of running pods.
 pub(super) const HELPERS: &str = "helpers";
 
+/// Name of the namespace of agents in the networks of nodes.
+pub(super) const NODES: &str = "nodes";
+
 /// What a cluster is used for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose<'a> {

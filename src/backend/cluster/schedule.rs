@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::deployment::Deployment;
+use super::node_agents::Needs;
 use crate::world::World;
 
 /// Nodes of the cluster on which a scenario runs, in the order of its logical nodes.
@@ -17,6 +18,8 @@ pub(super) struct Turn {
     pub(super) group: Group,
     /// Its initial state.
     pub(super) world: World,
+    /// What it needs of nodes.
+    pub(super) needs: Needs,
 }
 
 /// Scenarios that wait, and deployments that are idle. A scenario can use any deployment on the same nodes.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::connect::Target;
+use super::outside::OutsideHost;
 use super::site::Site;
 use crate::snapshot::Identity;
 
@@ -40,6 +41,12 @@ pub struct Settings {
     pub pod_timeout: Duration,
     /// Lifetime of pods. They end by themselves after this time.
     pub deadline: Duration,
+    /// Hosts outside of the cluster whose agents play externals.
+    pub outside: Vec<OutsideHost>,
+    /// The token of these agents. All agents of the run then have it. `None` draws one.
+    pub token: Option<String>,
+    /// Whether nodes, and pods with `hostNetwork`, are measured by agents in the networks of nodes.
+    pub host_network: bool,
     /// Whether everything remains at the end of the run.
     pub keep: bool,
 }

@@ -13,9 +13,10 @@ use tokio::sync::Semaphore;
 use super::agent_source::AgentSource;
 use super::names::Names;
 use super::objects::{Maker, RUN};
+use super::outside::Outside;
 use super::pods::{PodWatch, RunningPod};
 use super::prepared::Prepared;
-use super::purpose::{CANARIES, HELPERS, Purpose};
+use super::purpose::{CANARIES, HELPERS, NODES, Purpose};
 use super::request::{persistently, say};
 use super::settings::Settings;
 use super::survey::Survey;
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     pub(super) watch: PodWatch,
     pub(super) permits: Arc<Semaphore>,
     pub(super) pull_secret: Option<Secret>,
+    /// The hosts outside of the cluster.
+    pub(super) outside: Outside,
     /// Lock for the cluster's only BaselineAdminNetworkPolicy.
     pub(super) baseline: Arc<tokio::sync::Mutex<()>>,
     /// Kinds, as `Kind.group`, whose objects are accepted in the run's namespaces even if others created
@@ -68,6 +71,7 @@ impl Shared {
             watch,
             permits: Arc::new(Semaphore::new(OPENED_AT_ONCE)),
             pull_secret,
+            outside: Outside::default(),
             baseline: Arc::default(),
             accepted: OnceLock::new(),
             agent_maps: Mutex::default(),
@@ -85,6 +89,11 @@ impl Shared {
         nodes: &[String],
         purpose: Purpose<'_>,
     ) -> Result<Self, Error> {
+        let token = match &settings.token {
+            Some(token) => token.clone(),
+            None => random::token().map_err(|error| no_random_numbers(&error))?,
+        };
+        let outside = Outside::open(&settings.outside, &token, &survey.nodes).await?;
         let source = agent_source(&client, &settings, &survey, nodes).await?;
         let run = random::word(5).map_err(|error| no_random_numbers(&error))?;
         let prefix = settings.namespace_prefix.clone().unwrap_or_else(|| format!("netproof-{run}"));
@@ -100,9 +109,8 @@ impl Shared {
         }
         let pull_secret = pull_secret(&client, &settings).await?;
         let watch = PodWatch::start(client.clone(), &run, &purpose.watched(&settings, &prefix));
-        let token = random::token().map_err(|error| no_random_numbers(&error))?;
         let maker = Maker { run, token, settings, source };
-        Ok(Self::new(client, maker, prefix, prepared, survey, watch, pull_secret))
+        Ok(Self { outside, ..Self::new(client, maker, prefix, prepared, survey, watch, pull_secret) })
     }
 
     /// Returns the name of the network plugin.
@@ -175,6 +183,11 @@ impl Shared {
     /// Returns the names for the helpers' namespace.
     pub(super) fn names_of_helpers(&self) -> Names {
         self.names_of_own(HELPERS, self.prepared.as_ref().and_then(Prepared::helpers))
+    }
+
+    /// Returns the names for the namespace of agents in the networks of nodes.
+    pub(super) fn names_of_nodes(&self) -> Names {
+        self.names_of_own(NODES, None)
     }
 
     /// Returns the names for a namespace of netproof, for which a prepared one may stand.

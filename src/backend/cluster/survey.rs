@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{self as core, ContainerImage, Node, NodeSystemInfo};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
@@ -27,6 +28,8 @@ pub(super) struct SurveyedNode {
     /// The id of its machine since the machine started. Nodes that are containers share the machine, as with kind.
     pub(super) boot_id: String,
     pub(super) addresses: Vec<IpAddr>,
+    /// The ranges of its pods' addresses, if it reports them.
+    pub(super) pod_ranges: Vec<IpNet>,
     /// Images that the node has. An image with several names occurs several times.
     pub(super) images: Vec<NodeImage>,
     pub(super) is_ready: bool,
@@ -47,6 +50,13 @@ pub(super) struct NodeImage {
     pub(super) size: i64,
 }
 
+impl SurveyedNode {
+    /// Returns whether an address is the node's, or in the ranges of its pods.
+    pub(super) fn has(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address) || self.pod_ranges.iter().any(|range| range.contains(&address))
+    }
+}
+
 #[cfg(test)]
 impl SurveyedNode {
     /// Returns a node on which probe pods can run.
@@ -58,6 +68,7 @@ impl SurveyedNode {
             processors: 1,
             boot_id: name.to_owned(),
             addresses: Vec::new(),
+            pod_ranges: Vec::new(),
             images: Vec::new(),
             is_ready: true,
             is_cordoned: false,
@@ -107,6 +118,7 @@ fn node(node: &Node) -> SurveyedNode {
     let capacity = status.and_then(|status| status.capacity.as_ref()).and_then(|amounts| amounts.get("cpu"));
     let is_ready = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
     let taints = spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
+    let pod_ranges = spec.and_then(|spec| spec.pod_cidrs.as_ref()).into_iter();
     SurveyedNode {
         name: node.name_any(),
         kubelet: info.map(|info| info.kubelet_version.clone()).unwrap_or_default(),
@@ -114,6 +126,7 @@ fn node(node: &Node) -> SurveyedNode {
         processors: capacity.map(|amount| processors(&amount.0)).unwrap_or_default(),
         boot_id: info.map(|info| info.boot_id.clone()).unwrap_or_default(),
         addresses: internal.filter_map(|address| address.address.parse().ok()).collect(),
+        pod_ranges: pod_ranges.flat_map(|ranges| ranges.iter().filter_map(|range| range.parse().ok())).collect(),
         images: images.flat_map(image_names).collect(),
         is_ready: is_ready.into_iter().any(|c| c.type_ == "Ready" && c.status == "True"),
         is_cordoned: spec.and_then(|spec| spec.unschedulable).unwrap_or_default(),

@@ -209,7 +209,7 @@ impl Backend for Lab {
     }
 
     fn sentinels(&self) -> Sentinels {
-        let on_nodes = self.started_canaries().into_iter().filter(|canary| canary.place != Place::Outside);
+        let on_nodes = self.started_canaries().into_iter().filter(|canary| !canary.place.is_outside());
         // Of each node, the first canary sends and the second one is the sentinel.
         let second = on_nodes.skip(1).step_by(2);
         Sentinels::after(self.changes, second.collect(), SENTINEL_PORT)

@@ -21,7 +21,8 @@ pub fn run_agent() -> Option<u8> {
     let name = arguments.next().unwrap_or_default();
     let token = std::env::var(TOKEN_VARIABLE).unwrap_or_default();
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    match agent::run(Options { name, listen, open: None, token, entry: None, deadline: None }) {
+    let options = Options { name, listen, is_open: false, open: None, token, entry: None, deadline: None };
+    match agent::run(options) {
         Ok(()) => Some(0),
         Err(error) => {
             tracing::error!("the agent ended: {error}");

@@ -96,9 +96,13 @@ fn left_out(RunDocument { not_run, unenforced, .. }: &RunDocument) -> String {
     )
 }
 
-/// Returns how many of the claims were judged.
+/// Returns how many of the claims were judged, and which share that is if it is not all of them.
 fn claims(counts: &Counts) -> String {
-    format!("{} of {}", thousands(counts.judged), count(counts.claims, "claim", "claims"))
+    let Counts { judged, claims, .. } = counts;
+    // Rounded down: 100 % are all of them.
+    let percent = (judged * 100).checked_div(*claims).filter(|_| judged < claims);
+    let share = percent.map(|percent| format!(" ({percent} %)")).unwrap_or_default();
+    format!("{} of {}{share}", thousands(*judged), count(*claims, "claim", "claims"))
 }
 
 fn right(counts: &Counts) -> &'static str {

@@ -27,7 +27,7 @@ impl Deployment {
         self.remove_lost().await?;
         let known = |helper: &Identity| match &self.kind {
             Kind::Helpers(known) => known.get(helper),
-            Kind::Plain | Kind::Twins(_) | Kind::Strangers => None,
+            Kind::Plain | Kind::Nodes | Kind::Twins(_) | Kind::Strangers => None,
         };
         let is_other = |helper: &&Identity| entries.get(*helper) != known(helper);
         let others: Vec<Identity> = self.pods.keys().filter(is_other).cloned().collect();

@@ -4,6 +4,7 @@ mod helpers;
 mod images;
 pub(super) mod intact;
 mod namespaces;
+mod on_nodes;
 mod pods;
 pub(super) mod policies;
 mod reuse;
@@ -23,6 +24,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::live::{Entry, Owners};
 use super::names::Names;
 use super::nodes::without_own_nodes;
+use super::outside::Role;
 use super::pod_state::PodState;
 use super::pods::{ENDING, RunningPod};
 use super::prepared::Borrowed;
@@ -33,7 +35,7 @@ use crate::backend::{Agent, Error, LostPod};
 use crate::policy::{ClusterPolicyName, Labels, Pod, Service};
 use crate::snapshot::Identity;
 use crate::snapshot::cluster_policy::ClusterPolicyObject;
-use crate::world::{Absence, Capability, Deployed, DnsServer, EndpointName, World};
+use crate::world::{Absence, Capability, Deployed, DnsServer, EndpointName, External, World};
 
 /// A topology on the cluster.
 pub(super) struct Deployment {
@@ -60,6 +62,11 @@ pub(super) struct Deployment {
     /// Held while the deployment has the BaselineAdminNetworkPolicy.
     baseline: Option<OwnedMutexGuard<()>>,
     agents: HashMap<EndpointName, Arc<Agent>>,
+    /// The agents in the networks of the nodes in use, by the names of these nodes on the cluster. Empty if nothing on a
+    /// node is measured.
+    node_agents: BTreeMap<String, Arc<Agent>>,
+    /// The externals, with the addresses that the scenario gives them.
+    externals: Vec<External>,
     /// The DNS server. Its port answers only DNS.
     dns: Option<DnsServer>,
     /// The DNS server's agent, and the records that it has.
@@ -70,6 +77,8 @@ pub(super) struct Deployment {
 enum Kind {
     /// The pods of a scenario, or canaries.
     Plain,
+    /// Agents in the networks of nodes.
+    Nodes,
     /// Twins of running pods, in namespaces of tenants. All that is created in a namespace has an owner.
     Twins(Owners),
     /// Pods of no tenant. They are made as twins are, but their namespace is the run's, so everything goes with it.
@@ -106,6 +115,8 @@ impl Deployment {
             cluster_policies: BTreeMap::new(),
             baseline: None,
             agents: HashMap::new(),
+            node_agents: BTreeMap::new(),
+            externals: Vec::new(),
             dns: None,
             records: None,
         }
@@ -170,6 +181,7 @@ impl Deployment {
     /// Brings the cluster to the initial state of a scenario, whatever was there before.
     pub(super) async fn start(&mut self, world: &World) -> Result<Deployed, Error> {
         self.hand_over(world).await?;
+        self.externals.clone_from(&world.externals);
         let deployed = self.converge(world).await?;
         self.shared.watch.gone(&std::mem::take(&mut self.leaving), ENDING).await?;
         Ok(deployed)
@@ -178,6 +190,8 @@ impl Deployment {
     /// Brings the cluster to a state. Pods of the state that do not exist are started.
     pub(super) async fn converge(&mut self, world: &World) -> Result<Deployed, Error> {
         let mut deployed = self.prepared(world);
+        self.use_outside(world, &mut deployed);
+        self.use_agents_of_nodes(&deployed);
         let mut completed = world.clone();
         completed.complete(&deployed);
         let world = &completed;
@@ -214,9 +228,9 @@ impl Deployment {
     fn prepared(&self, world: &World) -> Deployed {
         let (maker, mut deployed) = (&self.shared.maker, Deployed::default());
         for namespace in &world.cluster.namespaces {
-            deployed
-                .namespace_labels
-                .insert(namespace.name.clone(), maker.namespace_labels(&namespace.labels));
+            let mut labels = maker.namespace_labels(&namespace.labels);
+            labels.extend(self.level_of(namespace, world));
+            deployed.namespace_labels.insert(namespace.name.clone(), labels);
         }
         for pod in &world.cluster.pods {
             let name = EndpointName::of_pod(pod);
@@ -228,22 +242,33 @@ impl Deployment {
             deployed.addresses.insert(EndpointName::Node(logical.name.clone()), addresses);
             deployed.assigned_nodes.insert(logical.name.clone(), node.clone());
         }
-        let externals = world.externals.iter().map(|external| {
-            let why = "a run on a cluster has no agent outside of it";
-            (EndpointName::External(external.name.clone()), why)
-        });
-        let why = "a run on a cluster opens no ports on its nodes";
-        let nodes = world.cluster.nodes.iter().map(|node| EndpointName::Node(node.name.clone()));
-        let host_pods = world.cluster.pods.iter().filter(|pod| pod.host_network);
-        let host_pods = host_pods.map(EndpointName::of_pod);
-        let on_nodes = nodes.chain(host_pods).map(|endpoint| (endpoint, why));
-        let absence = |(endpoint, why): (EndpointName, &str)| {
-            let capability = Capability::of_endpoint(&endpoint);
-            (endpoint, Absence { capability, why: why.to_owned() })
-        };
-        deployed.absent = externals.chain(on_nodes).map(absence).collect();
+        deployed.absent.extend(self.absent_on_nodes(world));
         deployed.absent.extend(without_own_nodes(&world.cluster, &self.group));
         deployed
+    }
+
+    /// Lets agents outside of the cluster play externals, and adds which of them do.
+    fn use_outside(&mut self, world: &World, deployed: &mut Deployed) {
+        // A step may bring a policy that tells the addresses of a stand-in from the external's own.
+        let own = if self.externals.is_empty() { &world.externals } else { &self.externals };
+        for (name, role) in self.shared.outside.roles(own, &world.cluster) {
+            let endpoint = EndpointName::External(name.clone());
+            match role {
+                Role::Played { host, addresses } => {
+                    deployed.addresses.insert(endpoint.clone(), addresses);
+                    deployed.assigned_hosts.insert(name, host.name().to_owned());
+                    self.agents.insert(endpoint, Arc::clone(host.agent()));
+                }
+                Role::Absent(why) => {
+                    // Its agent may still get packets of an earlier state.
+                    let own = own.iter().find(|external| external.name == name);
+                    let addresses = own.map(|external| external.addresses.clone());
+                    deployed.addresses.insert(endpoint.clone(), addresses.unwrap_or_default());
+                    let capability = Capability::of_endpoint(&endpoint);
+                    deployed.absent.insert(endpoint, Absence { capability, why });
+                }
+            }
+        }
     }
 
     /// Returns the addresses of the state's pods and Services.

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::{Deployment, Kind, Running, label_patch};
 use crate::backend::cluster::advice;
 use crate::backend::cluster::channel::Channel;
-use crate::backend::cluster::objects::POD;
+use crate::backend::cluster::objects::{Maker, POD};
 use crate::backend::cluster::pods::{ENDING, NotReady};
 use crate::backend::cluster::request::{
     awaits_account, bounded, delete, failed, is_there_already, persistently, say,
@@ -43,7 +43,7 @@ struct Started<'p> {
     pod: &'p Pod,
     real: Identity,
     addresses: Vec<IpAddr>,
-    agent: Agent,
+    agent: Arc<Agent>,
 }
 
 impl Deployment {
@@ -104,6 +104,11 @@ impl Deployment {
         identities: &[Identity],
     ) -> Result<(), Error> {
         let own: Vec<&Identity> = identities.iter().filter(|pod| self.pods.contains_key(pod)).collect();
+        let is_of_host = |pod: &&&Identity| self.pods.get(pod).is_some_and(|it| it.pod.host_network);
+        if let Some(pod) = own.iter().find(is_of_host) {
+            // The agent is the node's.
+            return Err(Error::failed(format!("let pod {pod} end"), "it uses the network of its node"));
+        }
         let agents: Vec<Arc<Agent>> =
             own.iter().filter_map(|pod| self.agents.remove(&EndpointName::of_identity(pod))).collect();
         ask_all(agents.iter().map(|agent| agent.stop())).await;
@@ -123,7 +128,7 @@ impl Deployment {
             .cluster
             .pods
             .iter()
-            .filter(|pod| !pod.host_network && !self.pods.contains_key(&Identity::of_pod(pod)));
+            .filter(|pod| self.can_have(pod) && !self.pods.contains_key(&Identity::of_pod(pod)));
         let missing: Vec<&Pod> = missing.collect();
         if missing.is_empty() {
             return Ok(());
@@ -131,7 +136,7 @@ impl Deployment {
         self.bring_agents(world, &missing).await?;
         for Started { pod, real, addresses, agent } in self.start_pods(world, &missing).await? {
             let identity = Identity::of_pod(pod);
-            self.agents.insert(EndpointName::of_pod(pod), Arc::new(agent));
+            self.agents.insert(EndpointName::of_pod(pod), agent);
             let pod = Pod { addresses, ..pod.clone() };
             self.pods.insert(identity.clone(), Running { pod, real, annotated: identity });
         }
@@ -174,7 +179,11 @@ impl Deployment {
             ready = watch.ready(&names, since, maker.settings.pod_timeout) => ready?,
             error = self.replace_images(&names) => return Err(NotReady::Failed(error)),
         };
-        let agents = ask_all(names.iter().map(|pod| self.connect(pod))).await;
+        let agents = starting.iter().map(async |Starting { pod, real, .. }| match self.node_agent(pod) {
+            Some(agent) => Ok(agent),
+            None => self.connect(real).await.map(Arc::new),
+        });
+        let agents = ask_all(agents).await;
         let mut started = Vec::new();
         for ((Starting { pod, real, .. }, addresses), agent) in starting.iter().zip(addresses).zip(agents) {
             match (agent, watch.loss(real, &addresses)) {
@@ -263,7 +272,9 @@ impl Deployment {
             let image = source.image(node)?;
             let mut object = self.shared.maker.pod(pod, real, node, image)?;
             match &self.kind {
+                Kind::Plain if pod.host_network => Maker::make_idle(&mut object),
                 Kind::Plain => {}
+                Kind::Nodes => Maker::make_node_agent(&mut object),
                 Kind::Twins(_) | Kind::Strangers => {
                     let owner = self.owner(&real.namespace)?;
                     self.shared.maker.make_twin(&mut object, node, owner);

@@ -87,7 +87,7 @@ impl Deployment {
             let namespace = self.names.namespace(&pod.namespace);
             let own = match &self.kind {
                 Kind::Twins(_) | Kind::Strangers => self.shared.maker.twin_name(&pod.name),
-                Kind::Plain | Kind::Helpers(_) => pod.name.clone(),
+                Kind::Plain | Kind::Nodes | Kind::Helpers(_) => pod.name.clone(),
             };
             let numbered = (2..).map(|number| format!("{own}-{number}"));
             let names = std::iter::once(own.clone()).chain(numbered);

@@ -91,7 +91,7 @@ impl Deployment {
         let own: BTreeSet<&Identity> = self.pods.values().map(|running| &running.real).collect();
         let namespaces: Vec<String> = match &self.kind {
             Kind::Twins(owners) => owners.keys().cloned().collect(),
-            Kind::Plain | Kind::Strangers | Kind::Helpers(_) => self.namespaces(),
+            Kind::Plain | Kind::Nodes | Kind::Strangers | Kind::Helpers(_) => self.namespaces(),
         };
         let is_here = |pod: &Identity| namespaces.contains(&pod.namespace);
         let strays = watch.existing().into_iter().filter(|pod| is_here(pod) && !own.contains(pod));
