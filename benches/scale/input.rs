@@ -6,8 +6,9 @@ use std::net::Ipv4Addr;
 use fastrand::Rng;
 use ipnet::{IpNet, Ipv4Net};
 use netproof::policy::{
-    Cluster, ContainerPort, IpBlock, LabelSelector, Labels, Namespace, NamespaceScope, NetworkPolicy, Node, Peer,
-    Peers, Pod, Port, PortMatch, PortRange, PortSpec, Ports, Protocol, Requirement, Rule, UnknownLabels,
+    Cluster, ContainerPort, IpBlock, LabelSelector, Labels, Namespace, NamespaceScope, NetworkPolicy, Node,
+    Peer, Peers, Pod, Port, PortMatch, PortRange, PortSpec, Ports, Protocol, Requirement, Rule,
+    UnknownLabels,
 };
 
 /// Pods of one Deployment.
@@ -98,7 +99,8 @@ impl Shape {
         let app = |deployment: usize| is("app", &format!("app-{deployment}"));
         let neighbour = Peer::Pods { namespaces: NamespaceScope::Own, pods: app(own(rng)) };
         let team = NamespaceScope::Selected(is("team", &format!("t-{}", rng.usize(..TEAMS))));
-        let tier = Peer::Pods { namespaces: team, pods: is("tier", rng.choice(["web", "api", "db"]).unwrap_or("")) };
+        let tier =
+            Peer::Pods { namespaces: team, pods: is("tier", rng.choice(["web", "api", "db"]).unwrap_or("")) };
         let dns = NamespaceScope::Selected(is("kubernetes.io/metadata.name", "ns-0"));
         let dns = Peer::Pods { namespaces: dns, pods: LabelSelector::everything() };
         let mut blocks: Vec<_> = (0..self.blocks)
@@ -113,7 +115,8 @@ impl Shape {
             let holes = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"].into_iter().filter_map(net);
             blocks.extend(net("0.0.0.0/0").map(|all| Peer::IpBlock(IpBlock::new(all, holes))));
         }
-        let rule = |peers: Vec<Peer>, ports: &[PortSpec]| Rule { peers: Peers::Only(peers), ports: tcp(ports) };
+        let rule =
+            |peers: Vec<Peer>, ports: &[PortSpec]| Rule { peers: Peers::Only(peers), ports: tcp(ports) };
         let range = |number| PortSpec::Range(PortRange::single(number));
         let rest = at / self.namespaces;
         NetworkPolicy {

@@ -30,7 +30,10 @@ fn main() {
         let row = arguments.get(at + 1).expect("the name of a row");
         return measure(row);
     }
-    println!("{:<52} {:>9} {:>9} {:>9} {:>9} {:>9}", "evaluation of", "classes", "compile", "rows", "pairs", "memory");
+    println!(
+        "{:<52} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "evaluation of", "classes", "compile", "rows", "pairs", "memory"
+    );
     for (row, _) in rows() {
         in_process(&row);
     }
@@ -104,9 +107,11 @@ struct Cost {
 impl Cost {
     fn now() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let nanoseconds = read("/proc/self/schedstat").split(' ').next().and_then(|first| first.parse::<f64>().ok());
+        let nanoseconds =
+            read("/proc/self/schedstat").split(' ').next().and_then(|first| first.parse::<f64>().ok());
         let status = read("/proc/self/status");
-        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        let kilobytes =
+            status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
         let peak = kilobytes.and_then(|number| number.trim().parse::<usize>().ok()).unwrap_or(0) / 1024;
         Self { at: Instant::now(), cpu: nanoseconds.map(|cpu| cpu / 1e9), peak }
     }

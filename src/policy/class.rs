@@ -6,7 +6,7 @@ use super::address::IpFamily;
 use super::arena::Id;
 use super::bounds::Truth;
 use super::label::PartialLabels;
-use super::membership::{Membership, MatchedAtoms};
+use super::membership::{MatchedAtoms, Membership};
 use super::model::{ContainerPort, Namespace, Pod};
 use super::pool::Pool;
 use super::scopes::{PeerSet, SubjectSet};

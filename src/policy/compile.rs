@@ -15,7 +15,7 @@ use super::cuts::Cuts;
 use super::engine::Engine;
 use super::matched::{CompiledPeer, PolicyId};
 use super::membership::MatchedAtoms;
-use super::model::{Namespace, Pod};
+use super::model::Namespace;
 use super::network_policy::NetworkPolicy;
 use super::ordered::{OrderedPolicy, PeerId, PeerSpec, PodScope, cluster_scoped, namespaced};
 use super::pool::Pool;
@@ -53,7 +53,7 @@ pub(super) struct Compiler {
     /// Count of peers that are nodes.
     node_peers: usize,
     pub(super) node_ranges: Vec<IpNet>,
-    /// Count of pods with `hostNetwork` that have not ended.
+    /// Count of pods with `hostNetwork`. If there are any, it matters on which nodes other pods run.
     pub(super) hosts: usize,
     pub(super) touched: Touched,
 }
@@ -111,7 +111,7 @@ impl Compiler {
         }
         all.cut();
         all.touched = Touched::default();
-        all.hosts = pods.iter().filter(|pod| is_host(pod)).count();
+        all.hosts = pods.iter().filter(|pod| pod.host_network).count();
         all.engine.pods = pods.into();
         for pod in all.engine.pods.ids() {
             let (kin, cohort) = all.attach(pod);
@@ -302,11 +302,6 @@ impl Compiler {
         let Engine { nodes, peers, space, node_addresses, .. } = engine;
         (*space, *node_addresses) = cuts.cut(peers, nodes.as_slice(), node_ranges, *node_peers > 0);
     }
-}
-
-/// Returns whether a pod uses its node's network, so that it matters on which nodes other pods run.
-pub(super) fn is_host(pod: &Pod) -> bool {
-    pod.host_network && !pod.ended
 }
 
 /// Returns the port names in the rules of a policy, as often as they occur.

@@ -151,7 +151,6 @@ impl Policies {
         let peers = self.peers.iter().filter_map(|(_, peer)| peer.pods());
         self.list.iter().map(|policy| &policy.subjects).chain(peers).map(|scope| &scope.pods)
     }
-
 }
 
 impl Cluster {

@@ -69,8 +69,9 @@ pub struct Reach<'a> {
     pair_ids: HashMap<BoundsId, ConnectionsId>,
     /// Cache of pairs of pods, and of pairs with undefined connections, by source and destination.
     known: HashMap<(Group, Group), ConnectionsId>,
-    /// Cache of the unknown facts on which bounds depend, by the rows of the subject, the remote end and the bounds.
-    facts: HashMap<(Id<Alternatives>, Group, BoundsId), UnknownFacts>,
+    /// Cache of the unknown facts on which bounds depend, by the rows of the subject, whether it has an address of each
+    /// family, the remote end and the bounds.
+    facts: HashMap<(Id<Alternatives>, [Truth; 2], Group, BoundsId), UnknownFacts>,
     /// Cache of what every address outside may send to a group.
     pub(super) from_anywhere: HashMap<Group, Arc<FromAnywhere>>,
     /// Cache of what reaches pods through nodes. Many Services and pods have the same result.
@@ -216,7 +217,8 @@ impl<'a> Reach<'a> {
             let class = self.engine.class_id(cohort);
             let Some(rows) = self.alternatives_of(class, direction) else { continue };
             let engine = self.engine;
-            let facts = self.facts.entry((rows, remote, bounds));
+            let families = IpFamily::ALL.map(|family| engine.has_family(subject, family));
+            let facts = self.facts.entry((rows, families, remote, bounds));
             let facts = facts.or_insert_with(|| engine.assumptions(subject, direction, remote, undefined));
             all.extend(facts.iter().cloned());
         }
@@ -436,39 +438,56 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::super::{
-        Cluster, LabelSelector, NetworkPolicy, Pod, Port, PortRange, Protocol, Requirement, UnknownLabels,
+        Cluster, LabelSelector, Labels, NamespaceScope, NetworkPolicy, Peer, Peers, Pod, Port, PortRange,
+        Ports, Protocol, Requirement, Rule, UnknownLabels,
     };
     use super::*;
 
     const COUNT: u16 = 20;
     const HASH: &str = "pod-template-hash";
 
-    /// Returns a cluster with pods that differ in their ports, and with policies that each may select all pods.
+    /// Returns a cluster with pods that differ in a label that peers read, and with policies that each may select all
+    /// pods.
     fn cluster() -> Cluster {
-        let port = |i: u16| Port::new(i + 1).unwrap();
+        let app = |i: u16| ("app".to_owned(), i.to_string());
         let pod = |i: u16| Pod {
             namespace: "x".to_owned(),
             name: i.to_string(),
+            labels: Labels::from([app(i)]),
             unknown_labels: UnknownLabels {
                 values: BTreeSet::from([HASH.to_owned()]),
                 ..UnknownLabels::default()
             },
-            ports: vec![ContainerPort { name: None, port: port(i), protocol: Protocol::Tcp }],
             ..Pod::default()
+        };
+        let selector = |key: &str, value: String| {
+            LabelSelector::from_iter([Requirement::In(key.to_owned(), BTreeSet::from([value]))])
+        };
+        let rule = |i: u16| {
+            let pods = selector("app", i.to_string());
+            Rule {
+                peers: Peers::Only(vec![Peer::Pods { namespaces: NamespaceScope::Own, pods }]),
+                ports: Ports::Any,
+            }
+        };
+        // It selects no pod, but reads the label.
+        let reader = NetworkPolicy {
+            namespace: "x".to_owned(),
+            name: "reader".to_owned(),
+            subjects: selector("app", "none".to_owned()),
+            ingress: Some((0..COUNT).map(rule).collect()),
+            egress: None,
         };
         let policy = |i: u16| NetworkPolicy {
             namespace: "x".to_owned(),
             name: i.to_string(),
-            subjects: LabelSelector::from_iter([Requirement::In(
-                HASH.to_owned(),
-                BTreeSet::from([i.to_string()]),
-            )]),
+            subjects: selector(HASH, i.to_string()),
             ingress: Some(Vec::new()),
             egress: None,
         };
         Cluster {
             pods: (0..COUNT).map(pod).collect(),
-            policies: (0..COUNT).map(policy).collect(),
+            policies: (0..COUNT).map(policy).chain([reader]).collect(),
             ..Cluster::default()
         }
     }
@@ -480,8 +499,6 @@ mod tests {
         let mut reach = engine.reach();
         let groups: Vec<_> = engine.pods().map(|(id, _)| reach.pod(id).unwrap()).collect();
         assert_eq!(groups.iter().collect::<std::collections::HashSet<_>>().len(), usize::from(COUNT));
-        // One row for all policies, one for none of them, and one for each of them.
-        assert_eq!(reach.rows.len(), IpFamily::ALL.len() * (2 + usize::from(COUNT)));
         for source in &groups {
             for destination in &groups {
                 let id = reach.between(&[*source], &[*destination]);
@@ -491,8 +508,10 @@ mod tests {
                 assert_eq!(found.assumptions, UnknownFacts::from([fact]));
             }
         }
-        // One for each remote end in each direction.
-        assert_eq!(reach.facts.len(), 2 * groups.len());
+        // One for none of the policies, and one for each of them.
+        assert_eq!(reach.rows.len(), 1 + usize::from(COUNT));
+        // One for each remote end. No policy is about egress.
+        assert_eq!(reach.facts.len(), groups.len());
     }
 
     /// Regression test: all parts of the address space were evaluated for each Service and pod.

@@ -123,7 +123,8 @@ impl<'a> UnionRow<'a> {
         rules: impl Iterator<Item = &'a OrderedRule>,
         algebra: &mut Algebra,
     ) -> Self {
-        let (mut anything, mut perhaps_anything, mut nodes) = (Added::default(), Added::default(), Vec::new());
+        let (mut anything, mut perhaps_anything, mut nodes) =
+            (Added::default(), Added::default(), Vec::new());
         let (mut pods, mut blocks) = (Vec::new(), Vec::new());
         let mut named = Vec::new();
         for rule in rules {

@@ -50,8 +50,7 @@ impl View<'_> {
             Direction::Ingress => HeldPorts::of(&rule.ports, engine.ports_of(subject)),
             Direction::Egress => {
                 let remote = remote.cohort().map(|cohort| engine.class(cohort));
-                let ports =
-                    HeldPorts::of(&rule.ports, remote.map_or(&[], |class| engine.ports_of(class)));
+                let ports = HeldPorts::of(&rule.ports, remote.map_or(&[], |class| engine.ports_of(class)));
                 if remote.is_some_and(|class| self.may_be_node(class)) { ports.on_host() } else { ports }
             }
         }
