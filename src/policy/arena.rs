@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ops::Index;
 
-use hashbrown::HashMap;
+use super::map::HashMap;
 
 /// Index of a `T` in a list of an engine.
 pub struct Id<T> {
@@ -138,7 +138,7 @@ pub(super) struct Interner<T> {
 
 impl<T> Default for Interner<T> {
     fn default() -> Self {
-        Self { arena: Arena::default(), ids: HashMap::new() }
+        Self { arena: Arena::default(), ids: HashMap::default() }
     }
 }
 

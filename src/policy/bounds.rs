@@ -1,8 +1,7 @@
 //! Lower and upper bounds of what policies allow, and operations on many bounds.
 
-use hashbrown::HashMap;
-
 use super::arena::{Id, Interner};
+use super::map::HashMap;
 use super::port::Connections;
 
 /// Whether something is the case, if facts may be unknown. `min` is "and", `max` is "or".
@@ -101,7 +100,7 @@ impl Algebra {
         let mut bounds = Interner::default();
         let nothing = bounds.intern(Bounds::default());
         let everything = bounds.intern(Bounds::certain(Connections::all()));
-        Self { bounds, results: HashMap::new(), totals: HashMap::new(), nothing, everything }
+        Self { bounds, results: HashMap::default(), totals: HashMap::default(), nothing, everything }
     }
 
     pub(super) fn union(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use hashbrown::HashMap;
 use ipnet::IpNet;
 
 use super::arena::{Arena, Id};
@@ -13,6 +12,7 @@ use super::class::{Kin, KinId};
 use super::cluster::Cluster;
 use super::cuts::Cuts;
 use super::engine::Engine;
+use super::map::HashMap;
 use super::matched::{CompiledPeer, PolicyId};
 use super::membership::MatchedAtoms;
 use super::model::Namespace;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use hashbrown::HashMap;
 use ipnet::IpNet;
 
 use super::address::{AddressSpace, AtomId, IpFamily};
+use super::map::HashMap;
 use super::matched::CompiledPeer;
 use super::membership::{MatchedAtoms, Membership, Memberships};
 use super::model::{Node, Pod};
@@ -92,7 +92,7 @@ fn alike(peers: &[CompiledPeer], space: &AddressSpace) -> Vec<AtomId> {
     edges.sort_unstable();
     let mut edges = edges.into_iter().peekable();
     let (mut inside, mut stored) = (BTreeSet::new(), 0);
-    let mut first = HashMap::<(IpFamily, Vec<usize>), AtomId>::new();
+    let mut first = HashMap::<(IpFamily, Vec<usize>), AtomId>::default();
     let mut alike = Vec::with_capacity(space.atoms().len());
     for (atom, range) in space.atoms().iter() {
         while let Some((_, block)) = edges.next_if(|(at, _)| *at == atom.index()) {

@@ -4,16 +4,14 @@
 //! A large cluster has many pods, but few kinds of pods. Selectors are matched against distinct label sets and never
 //! against pods. [`compile`](super::compile) makes this form, and keeps it up to date.
 
-use std::sync::OnceLock;
-
-use hashbrown::HashMap;
-
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use super::address::AddressSpace;
 use super::arena::{Arena, Id};
 use super::bounds::Truth;
 use super::class::{Class, ClassId, CohortId, Cohorts};
+use super::map::HashMap;
 use super::matched::{CompiledPeer, Matched, PolicyId, RuleRef, Selecting};
 use super::model::{ContainerPort, Node, Pod, Service};
 use super::node_addresses::NodeAddresses;

@@ -1,12 +1,12 @@
 //! Where the addresses of pods are in the address space. Perhaps only ranges of them are known.
 
 use fixedbitset::FixedBitSet;
-use hashbrown::HashMap;
 use ipnet::IpNet;
 
 use super::address::{AddressSpace, AtomId, AtomSet, IpBlock, IpFamily};
 use super::arena::{Id, Interner};
 use super::bounds::Truth;
+use super::map::HashMap;
 use super::model::Pod;
 
 /// What is known about the address of a class in one family.

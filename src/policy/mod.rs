@@ -50,6 +50,7 @@ mod evaluate;
 mod expectation;
 mod flow;
 mod label;
+mod map;
 mod matched;
 mod membership;
 mod model;

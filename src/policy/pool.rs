@@ -3,9 +3,10 @@
 use std::hash::{BuildHasher, Hash};
 use std::ops::Index;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashTable;
 
 use super::arena::Id;
+use super::map::Hashes;
 
 /// Values with typed [`Id`]s, each stored once. An id stays valid while the value has users.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub(super) struct Pool<T> {
     table: HashTable<usize>,
     /// Indices of the slots without users.
     free: Vec<usize>,
-    hasher: DefaultHashBuilder,
+    hasher: Hashes,
 }
 
 #[derive(Debug)]
@@ -27,12 +28,7 @@ struct Slot<T> {
 
 impl<T> Default for Pool<T> {
     fn default() -> Self {
-        Self {
-            slots: Vec::new(),
-            table: HashTable::new(),
-            free: Vec::new(),
-            hasher: DefaultHashBuilder::default(),
-        }
+        Self { slots: Vec::new(), table: HashTable::new(), free: Vec::new(), hasher: Hashes::default() }
     }
 }
 

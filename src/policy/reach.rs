@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-
 use super::address::{AddressRange, IpFamily};
 use super::arena::{Arena, Id, Interner};
 use super::bounds::{Algebra, Bounds, BoundsId, Truth};
 use super::class::{Class, ClassId};
 use super::ends::{ConnectionsId, FromAnywhere, Group, PairConnections};
 use super::engine::{Engine, PodId, PolicyList};
+use super::map::HashMap;
 use super::matched::Selecting;
 use super::model::ContainerPort;
 use super::port::Connections;
@@ -85,20 +84,20 @@ impl Engine {
             engine: self,
             algebra: Algebra::new(),
             rows: Vec::new(),
-            row_ids: HashMap::new(),
+            row_ids: HashMap::default(),
             alternatives: Arena::default(),
-            alternatives_ids: HashMap::new(),
-            alternatives_of: HashMap::new(),
-            have_names: HashMap::new(),
-            cells: HashMap::new(),
+            alternatives_ids: HashMap::default(),
+            alternatives_of: HashMap::default(),
+            have_names: HashMap::default(),
+            cells: HashMap::default(),
             node_ports: self.node_ports().map(|(port, _)| port).collect(),
-            of_hosts: HashMap::new(),
+            of_hosts: HashMap::default(),
             pairs: Interner::default(),
-            pair_ids: HashMap::new(),
-            known: HashMap::new(),
-            facts: HashMap::new(),
-            from_anywhere: HashMap::new(),
-            through_nodes: HashMap::new(),
+            pair_ids: HashMap::default(),
+            known: HashMap::default(),
+            facts: HashMap::default(),
+            from_anywhere: HashMap::default(),
+            through_nodes: HashMap::default(),
         }
     }
 

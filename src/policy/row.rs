@@ -3,14 +3,13 @@
 //! A row has no cell for each remote end. It has the connections that each peer of its rules adds, and a remote end knows
 //! which peers match it. So rows of a thousand namespaces are not a matrix of a thousand times a thousand namespaces.
 
-use hashbrown::HashMap;
-
 use super::address::AtomId;
 use super::arena::Id;
 use super::bounds::{Algebra, Bounds, BoundsId, Truth};
 use super::class::Class;
 use super::ends::Group;
 use super::engine::Engine;
+use super::map::HashMap;
 use super::matched::{CompiledPeer, PolicyId, RuleRef, Selecting};
 use super::membership::{AddressSet, MatchedAtoms, Membership};
 use super::ordered::{OrderedRule, PeerId};
@@ -285,7 +284,7 @@ impl Blocks<'_> {
             }
         }
         edges.sort_unstable();
-        let mut inside = HashMap::<BoundsId, isize>::new();
+        let mut inside = HashMap::<BoundsId, isize>::default();
         let mut atoms = Vec::new();
         for of_atom in edges.chunk_by(|(a, ..), (b, ..)| a == b) {
             for (_, id, change) in of_atom {

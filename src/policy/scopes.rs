@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use hashbrown::HashMap;
-
 use super::arena::Id;
 use super::label::LabelSelector;
+use super::map::HashMap;
 use super::matched::Matched;
 use super::model::{Namespace, Pod};
 use super::ordered::{Namespaces, PeerId, PodScope};

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use hashbrown::HashMap;
-
 use super::arena::Id;
 use super::label::{LabelSelector, Labels, Requirement, Selection, UnknownLabels};
+use super::map::HashMap;
 use super::pool::Pool;
 
 /// Selectors, each with what it is used for. Equal selectors are one.
@@ -41,7 +40,7 @@ enum Anchor<'a> {
 
 impl<T> Default for SelectorIndex<T> {
     fn default() -> Self {
-        Self { selectors: Pool::default(), uses: Vec::new(), by_key: HashMap::new(), others: Vec::new() }
+        Self { selectors: Pool::default(), uses: Vec::new(), by_key: HashMap::default(), others: Vec::new() }
     }
 }
 
