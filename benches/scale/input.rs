@@ -51,7 +51,7 @@ impl Shape {
         let deployments = self.pods.div_ceil(REPLICAS);
         let nodes = self.pods.div_ceil(100).max(1);
         Cluster {
-            namespaces: (0..self.namespaces).map(namespace).collect(),
+            namespaces: (0..self.namespaces).map(|at| namespace(at, at)).collect(),
             nodes: (0..nodes).map(node).collect(),
             pods: (0..self.pods).map(|at| self.pod(at, nodes, &mut rng)).collect(),
             policies: (0..self.policies).map(|at| self.policy(at, deployments, &mut rng)).collect(),
@@ -145,8 +145,9 @@ impl Shape {
     }
 }
 
-fn namespace(at: usize) -> Namespace {
-    Namespace::new(format!("ns-{at}"), labels(&[("team", format!("t-{}", at % TEAMS))]))
+/// Returns a namespace of a team.
+pub fn namespace(at: usize, team: usize) -> Namespace {
+    Namespace::new(format!("ns-{at}"), labels(&[("team", format!("t-{}", team % TEAMS))]))
 }
 
 fn node(at: usize) -> Node {

@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use fastrand::Rng;
 use input::Shape;
-use netproof::policy::Engine;
+use netproof::policy::{Change, Engine, Live, Pod};
 
 /// Pairs of pods that are looked up after the evaluation.
 const PAIRS: usize = 100_000;
@@ -36,6 +36,10 @@ fn main() {
     );
     for (row, _) in rows() {
         in_process(&row);
+    }
+    println!("\n{:<52} {:>9} {:>9} {:>9}", "change at 100,000 pods", "median", "longest", "memory");
+    for (row, _) in CHANGES {
+        in_process(row);
     }
 }
 
@@ -65,7 +69,63 @@ fn in_process(row: &str) {
     }
 }
 
+/// Returns one of several changes of a kind, by index.
+type NewChange = fn(usize, Shape, &mut Rng) -> Change;
+
+/// The kinds of changes.
+const CHANGES: [(&str, NewChange); 6] = [
+    ("a pod is added", |at, shape, rng| {
+        let pod = Pod { name: format!("new-{at}"), ..shape.pod(rng.usize(..shape.pods), 1_000, rng) };
+        Change::SetPod(Box::new(pod))
+    }),
+    ("a pod is relabelled", |_, shape, rng| {
+        let (at, like) = (rng.usize(..shape.pods), rng.usize(..shape.pods));
+        let Pod { namespace, name, .. } = shape.pod(at, 1_000, rng);
+        Change::SetPod(Box::new(Pod { namespace, name, ..shape.pod(like, 1_000, rng) }))
+    }),
+    ("a pod is removed", |_, shape, rng| {
+        let Pod { namespace, name, .. } = shape.pod(rng.usize(..shape.pods), 1_000, rng);
+        Change::DeletePod { namespace, name }
+    }),
+    ("a policy is changed", |_, shape, rng| {
+        Change::SetPolicy(shape.policy(rng.usize(..shape.policies), shape.pods / 10, rng))
+    }),
+    ("a policy is changed, with a new ipBlock", |at, shape, rng| {
+        let shape = Shape { blocks: 1 + at, ..shape };
+        Change::SetPolicy(shape.policy(rng.usize(..shape.policies), shape.pods / 10, rng))
+    }),
+    ("a namespace is relabelled", |at, shape, rng| {
+        Change::SetNamespace(input::namespace(rng.usize(..shape.namespaces), at))
+    }),
+];
+
+/// Changes of each kind.
+const REPETITIONS: usize = 50;
+
+fn measure_changes(name: &str, new: NewChange) {
+    let shape = Shape::usual(100_000);
+    let cluster = shape.cluster();
+    let before = Cost::now();
+    let mut live = Live::new(cluster);
+    let mut rng = Rng::with_seed(3);
+    let mut times: Vec<f64> = (0..REPETITIONS)
+        .map(|at| {
+            let change = new(at, shape, &mut rng);
+            let start = Instant::now();
+            live.apply(change);
+            start.elapsed().as_secs_f64() * 1_000.0
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
+    let memory = Cost::now().peak.saturating_sub(before.peak);
+    println!("{name:<52} {median:>6.3} ms {longest:>6.3} ms {memory:>5} MiB");
+}
+
 fn measure(name: &str) {
+    if let Some((_, new)) = CHANGES.iter().find(|(row, _)| *row == name) {
+        return measure_changes(name, *new);
+    }
     let rows = rows();
     let (_, shape) = rows.iter().find(|(row, _)| row == name).expect("a row");
     let cluster = shape.cluster();

@@ -45,21 +45,15 @@ impl Compiler {
         (kin, cohort)
     }
 
-    /// Removes a pod as a user of its kin and its cohort. `is_placed` says whether the nodes of pods were counted when it
-    /// was attached.
-    pub(super) fn detach(&mut self, pod: &Pod, kin: KinId, cohort: CohortId, is_placed: bool) {
+    /// Removes a user of a kin and a cohort.
+    pub(super) fn detach(&mut self, kin: KinId, cohort: CohortId) {
         let engine = &mut self.engine;
-        if is_placed {
-            engine.cohorts.displace(cohort, pod);
-        }
         let class = engine.cohorts.pool[cohort].class;
         if engine.cohorts.pool.release(cohort) {
             self.release_class(class);
         }
         if self.kins.release(kin) {
-            let Signature { subjects, peers } = self.signature(kin);
-            self.release_subjects(subjects);
-            self.engine.peer_sets.release(peers);
+            self.release_signature(self.signature(kin));
         }
     }
 
@@ -164,13 +158,18 @@ impl Compiler {
         all
     }
 
+    pub(super) fn release_signature(&mut self, Signature { subjects, peers }: Signature) {
+        self.release_subjects(subjects);
+        self.engine.peer_sets.release(peers);
+    }
+
     fn release_subjects(&mut self, set: Id<SubjectSet>) {
         if self.engine.subject_sets.release(set) {
             self.unlist(set);
         }
     }
 
-    fn signature(&self, kin: KinId) -> Signature {
+    pub(super) fn signature(&self, kin: KinId) -> Signature {
         #[expect(clippy::indexing_slicing, reason = "each kin has a signature from when it is created")]
         self.signatures[kin.index()]
     }

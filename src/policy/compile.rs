@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use super::arena::{Arena, Id};
+use super::changed::Edited;
 use super::class::{Kin, KinId};
 use super::cluster::Cluster;
 use super::cuts::Cuts;
@@ -262,6 +263,11 @@ impl Compiler {
             let scope = self.subjects[subject].clone();
             self.remove_scope(&scope, Use::Subject(subject));
         }
+    }
+
+    /// Returns a policy with its subjects.
+    pub(super) fn edited(&self, id: PolicyId) -> Option<Edited> {
+        self.subject_of.get(id.index()).map(|subject| Edited { id, subject: *subject })
     }
 
     /// Returns the policies in their order.

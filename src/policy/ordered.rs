@@ -135,14 +135,6 @@ impl PeerSpec {
             Self::IpBlock(_) | Self::Nodes(_) | Self::DomainNames => None,
         }
     }
-
-    /// Returns the block, or `None` if the peer is not an `ipBlock`.
-    pub(super) fn block(&self) -> Option<&IpBlock> {
-        match self {
-            Self::IpBlock(block) => Some(block),
-            Self::Pods(_) | Self::Nodes(_) | Self::DomainNames => None,
-        }
-    }
 }
 
 impl Policies {

@@ -68,11 +68,6 @@ impl<T: Copy + PartialEq> SelectorIndex<T> {
         }
     }
 
-    /// Returns whether there are no selectors.
-    pub(super) fn is_empty(&self) -> bool {
-        self.selectors.iter().next().is_none()
-    }
-
     /// Calls `change` for each list in which a selector is.
     fn lists(&mut self, selector: &LabelSelector, mut change: impl FnMut(&mut Vec<SelectorId>)) {
         match anchor(selector) {
