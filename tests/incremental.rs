@@ -307,7 +307,7 @@ fn groups(engine: &Engine) -> Vec<(String, Group)> {
     let external = reach.external();
     let of_address = |address: &&str| {
         let is_in = |(_, range): &&(Group, netproof::policy::AddressRange)| {
-            let address = address.parse().unwrap();
+            let address: std::net::IpAddr = address.parse().unwrap();
             range.first() <= address && address <= range.last()
         };
         ((*address).to_owned(), external.iter().find(is_in).unwrap().0)
