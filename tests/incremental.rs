@@ -445,9 +445,15 @@ fn reported(live: &Live, changed: &Changed) -> Vec<String> {
 /// A report that names every pair would be of no use.
 #[test]
 fn a_change_is_reported_for_the_pairs_that_it_concerns() {
+    // It tells the pods apart.
+    let everyone = NetworkPolicy {
+        name: "everyone".to_owned(),
+        subjects: app("nobody"),
+        ..web_policy(&["web", "api", "db"])
+    };
     let cluster = Cluster {
         pods: vec![simple_pod("web", "web"), simple_pod("api", "api"), simple_pod("db", "db")],
-        policies: vec![web_policy(&["api"])],
+        policies: vec![web_policy(&["api"]), everyone],
         ..Cluster::default()
     };
     let mut live = Live::new(cluster);
@@ -458,7 +464,9 @@ fn a_change_is_reported_for_the_pairs_that_it_concerns() {
     let changed = live.apply(Change::DeletePolicy(PolicyName::from(&web_policy(&[]))));
     assert_eq!(reported(&live, &changed), ["web -> web", "api -> web", "db -> web"]);
     // A pod that no policy tells apart changes nothing for others.
-    let changed = live.apply(Change::SetPod(Box::new(simple_pod("db", "other"))));
+    let mut db = simple_pod("db", "db");
+    db.labels.insert("version".to_owned(), "2".to_owned());
+    let changed = live.apply(Change::SetPod(Box::new(db)));
     assert!(changed.is_empty(), "{changed:?}");
     let changed = live.apply(Change::SetPod(Box::new(simple_pod("new", "web"))));
     assert_eq!((changed.pods.len(), changed.pairs.len()), (1, 0), "{changed:?}");

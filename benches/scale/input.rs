@@ -30,6 +30,8 @@ pub struct Shape {
     pub blocks: usize,
     /// Whether each policy selects all pods of its namespace.
     pub select_all: bool,
+    /// Whether a pod with `hostNetwork` runs on each node, instead of the first pods.
+    pub hosts: bool,
 }
 
 impl Shape {
@@ -42,6 +44,7 @@ impl Shape {
             unique_labels: false,
             blocks: 0,
             select_all: false,
+            hosts: false,
         }
     }
 
@@ -83,7 +86,8 @@ impl Shape {
             unknown_labels: UnknownLabels::default(),
             addresses: vec![Ipv4Addr::from(0x0a00_0000 + u32::try_from(at).unwrap_or(0)).into()],
             ports: vec![port("http", number(8000 + deployment % 5)), port("metrics", number(9090))],
-            node: Some(format!("node-{}", rng.usize(..nodes))),
+            host_network: self.hosts && at < nodes,
+            node: Some(format!("node-{}", if self.hosts && at < nodes { at } else { rng.usize(..nodes) })),
             ..Pod::default()
         }
     }

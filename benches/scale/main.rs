@@ -54,6 +54,7 @@ fn rows() -> Vec<(String, Shape)> {
             Shape { pods: 10_000, namespaces: 1, policies: 10_000, select_all: true, ..usual },
         ),
         ("10,000 policies with 20 distinct ipBlocks each".to_owned(), Shape { blocks: 20, ..usual }),
+        ("a pod with hostNetwork on each of 1,000 nodes".to_owned(), Shape { hosts: true, ..usual }),
     ];
     for pods in [1_000, 3_000, 10_000, 30_000] {
         rows.push((format!("{pods} pods, {} policies", pods / 10), Shape::usual(pods)));

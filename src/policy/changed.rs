@@ -163,19 +163,10 @@ impl Engine {
                 if versions.iter().find(is_subject).is_none() {
                     continue;
                 }
-                let list = self.selecting(self.class(cohort), direction);
-                let isolates = |id: PolicyId| {
-                    let is_it = |each: &&Selecting| each.policy == id;
-                    let how = list.iter().find(is_it).map(|each| each.how);
-                    self.is_in_union(id) && how == Some(Matched::Surely)
-                };
-                let is_edited = |id: PolicyId| versions.iter().any(|version| version.id == id);
-                let of_others = list.iter().any(|each| !is_edited(each.policy) && isolates(each.policy));
-                let stays = versions.len() == 2 && versions.iter().all(|version| isolates(version.id));
-                let is_in_union = versions.iter().any(|version| self.is_in_union(version.id));
-                match !is_in_union || of_others || stays {
-                    true => others.insert(Group::Pods(cohort)),
-                    false => isolated.insert(Group::Pods(cohort)),
+                let group = Group::Pods(cohort);
+                match self.may_decide_all(&versions, self.selecting(self.class(cohort), direction)) {
+                    true => isolated.insert(group),
+                    false => others.insert(group),
                 };
             }
             changed.add(direction, Ends::These(isolated), Ends::All);
@@ -185,6 +176,22 @@ impl Engine {
             }
         }
         changed
+    }
+
+    /// Returns whether versions of a policy may decide about all remote ends of a subject, which the policies of `list`
+    /// select: because they may be the ones that isolate it, or because it is not known whether they select it.
+    fn may_decide_all(&self, versions: &[Edited], list: &[Selecting]) -> bool {
+        let is_edited = |each: &Selecting| versions.iter().any(|version| version.id == each.policy);
+        let isolates = |each: &Selecting| each.how == Matched::Surely && self.is_in_union(each.policy);
+        let (edited, others): (Vec<&Selecting>, Vec<&Selecting>) =
+            list.iter().partition(|each| is_edited(each));
+        if edited.iter().any(|each| each.how != Matched::Surely) {
+            return true;
+        }
+        let is_isolated = others.into_iter().any(isolates);
+        let stays_isolating = edited.len() == 2 && edited.iter().all(|each| isolates(each));
+        let is_in_union = edited.iter().any(|each| self.is_in_union(each.policy));
+        is_in_union && !is_isolated && !stays_isolating
     }
 
     /// Returns the remote ends that the rules of some policies may match.
