@@ -36,23 +36,28 @@ impl Compiler {
         if space {
             self.cut();
         }
-        let changed = self.sign_again(&namespaces);
         let mut settled = Settled { is_cut: space, are_keys_others: !keys.is_empty(), moved: Vec::new() };
-        if !space && keys.is_empty() && names.is_empty() && changed.is_clear() {
-            return settled;
+        // First of all, the pods of a kin must have the same labels, as far as selectors read them now.
+        if !keys.is_empty() || !names.is_empty() {
+            let is_touched = |pod: &Pod| {
+                let UnknownLabels { values, perhaps, .. } = &pod.unknown_labels;
+                let has = |key: &String| {
+                    pod.labels.contains_key(key) || values.contains(key) || perhaps.contains(key)
+                };
+                let is_named = |name: &String| pod.ports.iter().any(|port| port.name.as_ref() == Some(name));
+                keys.iter().any(has) || names.iter().any(is_named)
+            };
+            let touched = self.engine.pods.iter().filter(|(_, pod)| is_touched(pod));
+            let touched: Vec<_> = touched.map(|(id, _)| id).collect();
+            settled.moved = self.attach_again(&touched);
         }
-        let is_touched = |pod: &Pod| {
-            let UnknownLabels { values, perhaps, .. } = &pod.unknown_labels;
-            let has =
-                |key: &String| pod.labels.contains_key(key) || values.contains(key) || perhaps.contains(key);
-            let is_named = |name: &String| pod.ports.iter().any(|port| port.name.as_ref() == Some(name));
-            keys.iter().any(has) || names.iter().any(is_named)
-        };
-        let pods = self.engine.pods.iter().zip(&self.kin_of);
-        let touched =
-            pods.filter(|((_, pod), kin)| space || changed.contains(kin.index()) || is_touched(pod));
-        let touched: Vec<_> = touched.map(|((id, _), _)| id).collect();
-        settled.moved = self.attach_again(&touched);
+        let changed = self.sign_again(&namespaces);
+        if space || !changed.is_clear() {
+            let kins = self.engine.pods.ids().zip(&self.kin_of);
+            let touched = kins.filter(|(_, kin)| space || changed.contains(kin.index()));
+            let touched: Vec<_> = touched.map(|(id, _)| id).collect();
+            settled.moved.extend(self.attach_again(&touched));
+        }
         settled
     }
 
