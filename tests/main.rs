@@ -23,6 +23,7 @@ mod expect;
 mod fuzz;
 mod hostile;
 mod image;
+mod incremental;
 mod interference;
 mod lab;
 mod latency;

@@ -80,7 +80,7 @@ impl PlannedCell {
         let obstacle = obstacle(&cell, route.as_ref(), world);
         let route = route.filter(|_| obstacle.is_none());
         Self {
-            addresses: (world.address(&cell.from, cell.family), route.as_ref().map(|route| route.address)),
+            addresses: (router.address(&cell.from, cell.family), route.as_ref().map(|route| route.address)),
             decision: expectation.decision,
             cell,
             route,

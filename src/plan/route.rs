@@ -98,6 +98,8 @@ pub struct Router<'a> {
     world: &'a World,
     /// The pods, the nodes and the Services.
     destinations: HashMap<EndpointName, Destination>,
+    /// The addresses of all endpoints. There are many more cells than endpoints.
+    addresses: HashMap<EndpointName, &'a [IpAddr]>,
 }
 
 impl<'a> Router<'a> {
@@ -109,7 +111,13 @@ impl<'a> Router<'a> {
         let endpoints = pods.chain(nodes).map(|(name, end)| (name, Destination::Endpoint(end)));
         let services = engine.services();
         let services = services.map(|(id, it)| (EndpointName::of_service(it), Destination::Service(id)));
-        Self { world, destinations: endpoints.chain(services).collect() }
+        let destinations = endpoints.chain(services).collect();
+        Self { world, destinations, addresses: world.all_addresses() }
+    }
+
+    /// Returns the address of an endpoint in a family.
+    pub fn address(&self, endpoint: &EndpointName, family: IpFamily) -> Option<IpAddr> {
+        family.first_of(self.addresses.get(endpoint)?)
     }
 
     /// Returns the route of a cell. `None` if an end has no address of the cell's family, or if a lookup has
@@ -118,7 +126,7 @@ impl<'a> Router<'a> {
         let Cell { from, to, family, probe } = cell;
         let Destination::Endpoint(source) = self.destination(from, *family)? else { return None };
         // An end without an address of the family cannot send anything.
-        self.world.address(from, *family)?;
+        self.address(from, *family)?;
         match probe {
             Probe::Dns { over } => {
                 let own = self.world.dns.as_ref()?.service_name();
@@ -132,7 +140,7 @@ impl<'a> Router<'a> {
             }
             Probe::Port { port, protocol } => {
                 let destination = self.destination(to, *family)?;
-                let address = SocketAddr::new(self.world.address(to, *family)?, port.get());
+                let address = SocketAddr::new(self.address(to, *family)?, port.get());
                 let flow = Flow { source, destination, family: *family, protocol: *protocol, port: *port };
                 let reached = self.servers(cell, *protocol, *port);
                 let (servers, transport, programs) = match self.world.is_foreign(to) {
@@ -153,7 +161,7 @@ impl<'a> Router<'a> {
         let EndpointName::Service { namespace, name } = of else { return None };
         let lookup = Lookup {
             name: service_host(namespace, name),
-            addresses: self.world.address(of, family).into_iter().collect(),
+            addresses: self.address(of, family).into_iter().collect(),
         };
         let dns = self.world.dns.as_ref()?;
         let service = dns.service_name();
@@ -163,7 +171,7 @@ impl<'a> Router<'a> {
         let pod = dns.pod_name();
         Some(Route {
             flow: Flow { source, destination, family, protocol: over, port },
-            address: SocketAddr::new(self.world.address(&service, family)?, port.get()),
+            address: SocketAddr::new(self.address(&service, family)?, port.get()),
             transport,
             lookup: Some(lookup),
             servers: vec![(pod, Listener { transport, port: dns.port.get() })],
@@ -175,7 +183,7 @@ impl<'a> Router<'a> {
     fn destination(&self, name: &EndpointName, family: IpFamily) -> Option<Destination> {
         match name {
             EndpointName::External(_) => {
-                Some(Destination::Endpoint(Endpoint::External(self.world.address(name, family)?)))
+                Some(Destination::Endpoint(Endpoint::External(self.address(name, family)?)))
             }
             EndpointName::Pod { .. } | EndpointName::Node(_) | EndpointName::Service { .. } => {
                 self.destinations.get(name).copied()
@@ -187,7 +195,7 @@ impl<'a> Router<'a> {
     fn programs(&self, reached: &[(EndpointName, Listener)], family: IpFamily) -> Vec<SocketAddr> {
         let pods = reached.iter().filter(|(end, _)| matches!(end, EndpointName::Pod { .. }));
         let address = |(pod, listener): &(EndpointName, Listener)| {
-            Some(SocketAddr::new(self.world.address(pod, family)?, listener.port))
+            Some(SocketAddr::new(self.address(pod, family)?, listener.port))
         };
         pods.filter_map(address).collect()
     }

@@ -207,7 +207,7 @@ pub(super) type AtomId = Id<AddressRange>;
 ///
 /// All addresses of an atom are inside the same blocks and outside the same blocks. So the result for one address of
 /// an atom is the result for all of them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct AddressSpace {
     // INVARIANT: ascending and without gaps within a family, IPv4 first.
     atoms: Arena<AddressRange>,
@@ -270,7 +270,7 @@ impl AddressSpace {
 }
 
 /// A set of atoms of an [`AddressSpace`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct AtomSet {
     // INVARIANT: ascending, disjoint and not empty. These are ranges of indices and not bit sets, because with one
     // bit set for each block, memory would grow with the square of the count of blocks.
@@ -278,6 +278,20 @@ pub(super) struct AtomSet {
 }
 
 impl AtomSet {
+    /// Returns the atoms that are in any of these sets.
+    pub(super) fn union_of<'a>(sets: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut ranges: Vec<_> = sets.into_iter().flat_map(Self::ranges).collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        ranges.dedup_by(|next, last| {
+            let is_adjacent = next.start <= last.end;
+            if is_adjacent {
+                last.end = last.end.max(next.end);
+            }
+            is_adjacent
+        });
+        Self { ranges }
+    }
+
     /// Returns whether the set contains an atom.
     pub(super) fn contains(&self, atom: AtomId) -> bool {
         let after = self.ranges.partition_point(|range| range.start <= atom.index());

@@ -1,10 +1,11 @@
 //! Vectors with typed indices, and interning on top of them.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ops::Index;
+
+use super::map::HashMap;
 
 /// Index of a `T` in a list of an engine.
 pub struct Id<T> {
@@ -94,8 +95,18 @@ impl<T> Arena<T> {
         (0..self.items.len()).map(Id::new)
     }
 
-    pub(super) fn into_vec(self) -> Vec<T> {
-        self.items
+    pub(super) fn as_slice(&self) -> &[T] {
+        &self.items
+    }
+
+    /// Returns the element that was there before.
+    pub(super) fn replace(&mut self, id: Id<T>, item: T) -> Option<T> {
+        self.items.get_mut(id.index()).map(|slot| std::mem::replace(slot, item))
+    }
+
+    /// Removes an element. The last one takes its id.
+    pub(super) fn swap_remove(&mut self, id: Id<T>) -> Option<T> {
+        (id.index() < self.items.len()).then(|| self.items.swap_remove(id.index()))
     }
 
     pub(super) fn partition_point(&self, holds: impl FnMut(&T) -> bool) -> usize {
@@ -127,7 +138,7 @@ pub(super) struct Interner<T> {
 
 impl<T> Default for Interner<T> {
     fn default() -> Self {
-        Self { arena: Arena::default(), ids: HashMap::new() }
+        Self { arena: Arena::default(), ids: HashMap::default() }
     }
 }
 

@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 
 use super::address::IpFamily;
 use super::bounds::Truth;
-use super::class::{Class, ClassId};
+use super::class::Class;
 use super::ends::Group;
 use super::engine::Engine;
-use super::matcher::{CompiledPeer, Matched};
+use super::matched::{CompiledPeer, Matched};
+use super::ordered::PeerId;
 use super::port::Connections;
 use super::rule::Direction;
 use super::rule_ports::HeldPorts;
@@ -20,28 +21,28 @@ impl Engine {
     /// policies of a class allow.
     pub(super) fn assumptions(
         &self,
-        subject: ClassId,
+        subject: Group,
         direction: Direction,
         remote: Group,
         undefined: &Connections,
     ) -> UnknownFacts {
+        let Group::Pods(own) = subject else { return UnknownFacts::new() };
         let receiver = match direction {
-            Direction::Ingress => Some(subject),
-            Direction::Egress => remote.class(),
+            Direction::Ingress => Some(own),
+            Direction::Egress => remote.cohort(),
         };
-        let receiver = receiver.map_or(&[][..], |class| &self.classes[class].ports);
-        let own = Group::Pods(subject);
+        let receiver = receiver.map_or(&[][..], |cohort| self.ports_of(self.class(cohort)));
         let families = match direction {
-            Direction::Egress => self.unknown_families(own, remote),
-            Direction::Ingress => self.unknown_families(remote, own),
+            Direction::Egress => self.unknown_families(subject, remote),
+            Direction::Ingress => self.unknown_families(remote, subject),
         };
-        let selecting = self.selecting(subject, direction);
+        let selecting = self.selecting(self.class(own), direction);
         let mut found: BTreeSet<_> = selecting.iter().filter_map(|each| each.how.facts()).collect();
         for rule in selecting.iter().flat_map(|each| self.rules(each.policy, direction)).map(|rule| rule.rule)
         {
-            let peers = rule.peers.iter().flatten().map(|peer| self.peer(*peer));
+            let peers = rule.peers.iter().flatten();
             let mut facts: BTreeSet<_> =
-                peers.flat_map(|peer| self.of_peer(peer, remote, &families)).collect();
+                peers.flat_map(|peer| self.of_peer(*peer, remote, &families)).collect();
             facts.retain(|facts| !found.contains(facts));
             // Compare ports last: of thousands of rules, only a few add a new fact.
             let matters = || !HeldPorts::of(&rule.ports, receiver).all().intersection(undefined).is_empty();
@@ -62,30 +63,30 @@ impl Engine {
         let is_open = |class: &Class| {
             IpFamily::ALL.into_iter().any(|family| class.has_family(family) == Truth::Perhaps)
         };
-        let classes = [source, destination].into_iter().filter_map(Group::class);
-        let open = classes.map(|class| &self.classes[class]).filter(|class| is_open(class));
+        let cohorts = [source, destination].into_iter().filter_map(Group::cohort);
+        let open = cohorts.map(|cohort| self.class(cohort)).filter(|class| is_open(class));
         open.map(|class| self.unknown_addresses(class)).collect()
     }
 
     /// Returns the unknown facts that decide whether a peer matches a remote end. A block matches in one family only,
     /// so the facts about `families` are included if it may match.
-    fn of_peer(&self, peer: &CompiledPeer, remote: Group, families: &[FactsId]) -> Vec<FactsId> {
+    fn of_peer(&self, id: PeerId, remote: Group, families: &[FactsId]) -> Vec<FactsId> {
         let Facts { node_addresses, node_labels, domain_names, .. } = self.facts;
-        match (peer, remote) {
-            (CompiledPeer::Pods(classes), Group::Pods(class)) => {
-                classes.of(class).and_then(Matched::facts).into_iter().collect()
+        match (self.peer(id), remote) {
+            (CompiledPeer::Pods, Group::Pods(cohort)) => {
+                self.matches(id, self.class(cohort)).and_then(Matched::facts).into_iter().collect()
             }
-            (CompiledPeer::IpBlock(block, atoms), Group::Pods(class)) => {
-                let class = &self.classes[class];
+            (CompiledPeer::IpBlock(block, atoms), Group::Pods(cohort)) => {
+                let class = self.class(cohort);
                 let is_open = |family| class.coverage(family, atoms) == Truth::Perhaps;
                 let own = IpFamily::ALL.into_iter().any(is_open).then(|| self.unknown_addresses(class));
                 let may_match = class.coverage(block.family(), atoms) != Truth::No;
                 own.into_iter().chain(families.iter().copied().filter(|_| may_match)).collect()
             }
-            (CompiledPeer::Pods(_) | CompiledPeer::IpBlock(..), Group::External(_)) => Vec::new(),
+            (CompiledPeer::Pods | CompiledPeer::IpBlock(..), Group::External(_)) => Vec::new(),
             (CompiledPeer::Nodes(are_all), remote) => {
                 let is_node = match remote {
-                    Group::Pods(class) => Truth::of(self.classes[class].host_network, false),
+                    Group::Pods(cohort) => Truth::of(self.class(cohort).host_network, false),
                     Group::External(atom) => self.node_addresses.hold(atom),
                 };
                 let addresses = (is_node == Truth::Perhaps).then_some(node_addresses);

@@ -1,8 +1,7 @@
 //! Lower and upper bounds of what policies allow, and operations on many bounds.
 
-use std::collections::HashMap;
-
 use super::arena::{Id, Interner};
+use super::map::HashMap;
 use super::port::Connections;
 
 /// Whether something is the case, if facts may be unknown. `min` is "and", `max` is "or".
@@ -77,64 +76,13 @@ impl Bounds {
     }
 }
 
-/// A union of bounds that is not computed yet: an index into [`Sums`]. The default is the empty union.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(super) struct Sum(Option<u32>);
-
-/// Unions of many bounds. `add` only records a summand, and `total` computes the union. With thousands of rules,
-/// computing every intermediate union would take time and memory that grow with the square of the count of rules.
-#[derive(Debug, Default)]
-pub(super) struct Sums {
-    /// Each sum, as the sum without its last summand, and the last summand.
-    parts: Vec<(Sum, BoundsId)>,
-    known: HashMap<(Sum, BoundsId), Sum>,
-    totals: HashMap<Sum, BoundsId>,
-}
-
-impl Sums {
-    /// Returns the sum with one more summand.
-    pub(super) fn add(&mut self, sum: Sum, summand: BoundsId) -> Sum {
-        if self.last(sum).is_some_and(|(_, last)| last == summand) {
-            return sum;
-        }
-        *self.known.entry((sum, summand)).or_insert_with(|| {
-            self.parts.push((sum, summand));
-            // INVARIANT: there are fewer than 2^32 sums, because memory runs out first.
-            Sum(u32::try_from(self.parts.len() - 1).ok())
-        })
-    }
-
-    fn last(&self, sum: Sum) -> Option<(Sum, BoundsId)> {
-        self.parts.get(sum.0? as usize).copied()
-    }
-
-    /// Returns the union of all summands.
-    pub(super) fn total(&mut self, sum: Sum, algebra: &mut Algebra) -> BoundsId {
-        if let Some(total) = self.totals.get(&sum) {
-            return *total;
-        }
-        let mut summands = Vec::new();
-        let mut rest = sum;
-        while let Some((shorter, last)) = self.last(rest) {
-            summands.push(last);
-            rest = shorter;
-        }
-        summands.sort_unstable();
-        summands.dedup();
-        let bounds = |id: &BoundsId| &algebra.bounds.arena()[*id];
-        let certain = Connections::union_of(summands.iter().map(|id| &bounds(id).certain));
-        let possible = Connections::union_of(summands.iter().map(|id| &bounds(id).possible));
-        let total = algebra.bounds.intern(Bounds { certain, possible });
-        self.totals.insert(sum, total);
-        total
-    }
-}
-
 /// Interned bounds, and the cached results of operations on pairs of them.
 #[derive(Debug)]
 pub(super) struct Algebra {
     pub(super) bounds: Interner<Bounds>,
     results: HashMap<(Operation, BoundsId, BoundsId), BoundsId>,
+    /// Cache of unions of more than two bounds, by their ids, ascending.
+    totals: HashMap<Vec<BoundsId>, BoundsId>,
     pub(super) nothing: BoundsId,
     pub(super) everything: BoundsId,
 }
@@ -152,7 +100,7 @@ impl Algebra {
         let mut bounds = Interner::default();
         let nothing = bounds.intern(Bounds::default());
         let everything = bounds.intern(Bounds::certain(Connections::all()));
-        Self { bounds, results: HashMap::new(), nothing, everything }
+        Self { bounds, results: HashMap::default(), totals: HashMap::default(), nothing, everything }
     }
 
     pub(super) fn union(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
@@ -163,6 +111,30 @@ impl Algebra {
             return b;
         }
         self.combine(Operation::Union, a, b)
+    }
+
+    /// Returns the union of many bounds. With thousands of rules, computing every intermediate union would take time and
+    /// memory that grow with the square of the count of rules.
+    pub(super) fn total(&mut self, mut all: Vec<BoundsId>) -> BoundsId {
+        all.retain(|id| *id != self.nothing);
+        all.sort_unstable();
+        all.dedup();
+        match all.as_slice() {
+            [] => return self.nothing,
+            [only] => return *only,
+            [a, b] => return self.union(*a, *b),
+            many if many.contains(&self.everything) => return self.everything,
+            _ => {}
+        }
+        if let Some(total) = self.totals.get(&all) {
+            return *total;
+        }
+        let bounds = |id: &BoundsId| &self.bounds.arena()[*id];
+        let certain = Connections::union_of(all.iter().map(|id| &bounds(id).certain));
+        let possible = Connections::union_of(all.iter().map(|id| &bounds(id).possible));
+        let total = self.bounds.intern(Bounds { certain, possible });
+        self.totals.insert(all, total);
+        total
     }
 
     pub(super) fn intersection(&mut self, a: BoundsId, b: BoundsId) -> BoundsId {
@@ -185,6 +157,8 @@ impl Algebra {
             return a;
         }
         let Self { bounds, results, .. } = self;
+        // All operations are commutative.
+        let (a, b) = (a.min(b), a.max(b));
         *results.entry((operation, a, b)).or_insert_with(|| {
             let (a, b) = (&bounds.arena()[a], &bounds.arena()[b]);
             let combined = match operation {

@@ -2,8 +2,7 @@
 
 use super::address::AtomId;
 use super::arena::Id;
-use super::class::ClassId;
-use super::engine::Engine;
+use super::class::CohortId;
 use super::port::Connections;
 use super::unknown::UnknownFacts;
 
@@ -11,60 +10,18 @@ use super::unknown::UnknownFacts;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Group {
     /// Pods.
-    Pods(ClassId),
+    Pods(CohortId),
     /// Addresses outside the cluster.
     External(AtomId),
 }
 
 impl Group {
-    /// Returns the class, or `None` if the ends are not pods.
-    pub(super) fn class(self) -> Option<ClassId> {
+    /// Returns the cohort, or `None` if the ends are not pods.
+    pub(super) fn cohort(self) -> Option<CohortId> {
         match self {
-            Self::Pods(class) => Some(class),
+            Self::Pods(cohort) => Some(cohort),
             Self::External(_) => None,
         }
-    }
-}
-
-/// A value for each group of a cluster: for the classes, then for the atoms.
-#[derive(Debug)]
-pub(super) struct PerGroup<T> {
-    values: Vec<T>,
-    /// Count of classes.
-    classes: usize,
-}
-
-impl<T> PerGroup<T> {
-    pub(super) fn new(engine: &Engine, value: impl FnMut(Group) -> T) -> Self {
-        let atoms = engine.space.atoms().ids().map(Group::External);
-        let groups = engine.classes.ids().map(Group::Pods).chain(atoms);
-        Self { values: groups.map(value).collect(), classes: engine.classes.len() }
-    }
-
-    fn index(&self, group: Group) -> usize {
-        match group {
-            Group::Pods(class) => class.index(),
-            Group::External(atom) => self.classes + atom.index(),
-        }
-    }
-
-    pub(super) fn get(&self, group: Group) -> Option<&T> {
-        self.values.get(self.index(group))
-    }
-
-    pub(super) fn get_mut(&mut self, group: Group) -> Option<&mut T> {
-        let index = self.index(group);
-        self.values.get_mut(index)
-    }
-
-    pub(super) fn map<U>(self, map: impl FnMut(T) -> U) -> PerGroup<U> {
-        PerGroup { values: self.values.into_iter().map(map).collect(), classes: self.classes }
-    }
-
-    /// Combines the values of each group.
-    pub(super) fn zip<U>(&self, other: &Self, mut combine: impl FnMut(&T, &T) -> U) -> PerGroup<U> {
-        let pairs = self.values.iter().zip(&other.values);
-        PerGroup { values: pairs.map(|(a, b)| combine(a, b)).collect(), classes: self.classes }
     }
 }
 

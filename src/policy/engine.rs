@@ -1,21 +1,24 @@
-//! Compiles a cluster: pods that every policy treats alike become one class, and equal peers are matched once.
+//! A compiled cluster: pods that every policy treats alike are one class, and each class knows the selectors that match
+//! it.
 //!
-//! A large cluster has many pods, but few kinds of pods. So selectors are matched against distinct label sets and
-//! never against pods. The results are bit sets over classes, and all queries use them.
+//! A large cluster has many pods, but few kinds of pods. Selectors are matched against distinct label sets and never
+//! against pods. [`compile`](super::compile) makes this form, and keeps it up to date.
 
-use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use super::address::AddressSpace;
-use super::arena::{Arena, Id, Interner};
+use super::arena::{Arena, Id};
 use super::bounds::Truth;
-use super::class::{Class, ClassId, Memberships};
-use super::cluster::Cluster;
-use super::label::{LabelSelector, PartialLabels};
-use super::matcher::{CompiledPeer, Matched, Matcher, NamespaceIndex, PolicyId, RuleRef, Selecting};
-use super::model::{Node, Pod, Service};
-use super::node_addresses::{self, NodeAddresses};
-use super::ordered::{OrderedPolicy, PeerId, PeerSpec};
+use super::class::{Class, ClassId, CohortId, Cohorts};
+use super::map::HashMap;
+use super::matched::{CompiledPeer, Matched, PolicyId, RuleRef, Selecting};
+use super::model::{ContainerPort, Node, Pod, Service};
+use super::node_addresses::NodeAddresses;
+use super::ordered::{OrderedPolicy, PeerId};
+use super::pool::Pool;
 use super::rule::Direction;
+use super::scopes::{PeerSet, SubjectSet};
 use super::unknown::Facts;
 
 /// Identifies a pod of an [`Engine`].
@@ -25,113 +28,61 @@ pub type NodeId = Id<Node>;
 /// Identifies a Service of an [`Engine`].
 pub type ServiceId = Id<Service>;
 
+/// Policies that select a class and have a say about a direction, in their order.
+pub(super) type PolicyList = Vec<Selecting>;
+
 /// A compiled cluster, which answers queries about reachability.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Engine {
     pub(super) pods: Arena<Pod>,
     pub(super) nodes: Arena<Node>,
     pub(super) services: Arena<Service>,
-    /// All policies in their order.
+    /// Policies, in no order.
     pub(super) policies: Arena<OrderedPolicy>,
-    peers: Vec<CompiledPeer>,
-    pub(super) classes: Arena<Class>,
+    /// What each peer matches, by the index of the peer.
+    pub(super) peers: Vec<CompiledPeer>,
+    pub(super) classes: Pool<Class>,
+    pub(super) subject_sets: Pool<SubjectSet>,
+    pub(super) peer_sets: Pool<PeerSet>,
+    pub(super) ports: Pool<Vec<ContainerPort>>,
+    /// For egress and ingress, the policies of each set of subject selectors, by the index of the set.
+    pub(super) lists_of: Vec<[Id<PolicyList>; 2]>,
+    pub(super) lists: Pool<PolicyList>,
+    pub(super) cohorts: Cohorts,
+    /// The cohort of each pod, by the index of the pod.
+    pub(super) cohort_of: Vec<CohortId>,
     pub(super) space: AddressSpace,
     pub(super) node_addresses: NodeAddresses,
     pub(super) facts: Facts,
-    pod_classes: Vec<ClassId>,
-    /// Nodes of the pods of each class, by class.
-    places: Vec<Places>,
-    /// Policies that select each class and have a say about a direction, by class, in the order of the policies.
-    selecting: Vec<[Vec<Selecting>; 2]>,
+    pub(super) index: OnceLock<PodIndex>,
 }
 
-/// Nodes on which the pods of a class run.
-#[derive(Debug, Default, Clone)]
-struct Places {
-    nodes: BTreeSet<String>,
-    /// Whether the node of any of the pods is unknown.
-    is_any_unknown: bool,
+/// Finds pods without going through all of them. Pods that have ended are not included.
+#[derive(Debug, Default)]
+pub(super) struct PodIndex {
+    by_namespace: HashMap<String, Vec<PodId>>,
+    /// The first pod of each address.
+    by_address: HashMap<IpAddr, PodId>,
+    with_host_ports: Vec<PodId>,
+}
+
+impl PodIndex {
+    fn new(pods: &Arena<Pod>) -> Self {
+        let mut index = Self::default();
+        for (id, pod) in pods.iter().filter(|(_, pod)| !pod.ended) {
+            index.by_namespace.entry_ref(pod.namespace.as_str()).or_default().push(id);
+            for address in &pod.addresses {
+                index.by_address.entry(*address).or_insert(id);
+            }
+            if !pod.host_ports.is_empty() {
+                index.with_host_ports.push(id);
+            }
+        }
+        index
+    }
 }
 
 impl Engine {
-    /// Compiles a cluster. A namespace that only pods name counts as existing.
-    pub fn new(cluster: Cluster) -> Self {
-        let policies = cluster.all_policies().ordered();
-        let Cluster { namespaces, nodes, node_ranges, pods, services, .. } = cluster;
-        let names_nodes = policies.peers.iter().any(|(_, peer)| match peer {
-            PeerSpec::Nodes(_) => true,
-            PeerSpec::Pods(_) | PeerSpec::IpBlock(_) | PeerSpec::DomainNames => false,
-        });
-        let of_nodes = match names_nodes {
-            true => node_addresses::blocks(&nodes, &node_ranges),
-            // Parts of the address space are costly, because each part is evaluated for every workload.
-            false => Vec::new(),
-        };
-        let of_peers = policies.peers.iter().filter_map(|(_, peer)| peer.block());
-        let blocks: Vec<_> = of_peers.chain(&of_nodes).collect();
-        let space = AddressSpace::new(&blocks);
-        let node_addresses = NodeAddresses::new(&space, &nodes, node_ranges);
-        let mut names = NamespaceIndex::new(namespaces);
-
-        let requirements = policies.pod_selectors().flat_map(LabelSelector::requirements);
-        let keys: BTreeSet<_> = requirements.map(|requirement| requirement.key().clone()).collect();
-        let mut labels = Interner::default();
-        let mut classes = Interner::default();
-        let mut memberships = Memberships::new(&space);
-        let pod_classes: Vec<ClassId> = pods
-            .iter()
-            .map(|pod| {
-                classes.intern(Class {
-                    namespace: names.ensure(&pod.namespace),
-                    labels: labels.intern(PartialLabels::restricted(&pod.labels, &pod.unknown_labels, &keys)),
-                    ports: pod.ports.clone(),
-                    host_network: pod.host_network,
-                    ended: pod.ended,
-                    addresses: memberships.of(pod),
-                })
-            })
-            .collect();
-
-        let sets = memberships.into_sets();
-        let mut matcher = Matcher::new(names, labels.into_arena(), classes.into_arena(), &space, sets);
-        let peers = policies.peers.into_vec().into_iter().map(|peer| matcher.compile(peer)).collect();
-        let policies = Arena::from(policies.list);
-        let mut selecting = vec![<[Vec<Selecting>; 2]>::default(); matcher.classes.len()];
-        for (policy, compiled) in policies.iter() {
-            for (class, how) in matcher.select(&compiled.subjects) {
-                let Some(selecting) = selecting.get_mut(class.index()) else { continue };
-                for (selecting, direction) in selecting.iter_mut().zip(Direction::ALL) {
-                    if compiled.rules(direction).is_some() {
-                        selecting.push(Selecting { policy, how });
-                    }
-                }
-            }
-        }
-        let Matcher { classes, facts, .. } = matcher;
-        let mut places = vec![Places::default(); classes.len()];
-        for (pod, class) in pods.iter().zip(&pod_classes) {
-            let Some(places) = places.get_mut(class.index()).filter(|_| !pod.ended) else { continue };
-            match &pod.node {
-                Some(node) => drop(places.nodes.insert(node.clone())),
-                None => places.is_any_unknown = true,
-            }
-        }
-        Self {
-            pods: pods.into(),
-            nodes: nodes.into(),
-            services: services.into(),
-            policies,
-            peers,
-            classes,
-            space,
-            node_addresses,
-            facts,
-            pod_classes,
-            places,
-            selecting,
-        }
-    }
-
     /// Returns all pods, in the order of the cluster's list.
     pub fn pods(&self) -> impl Iterator<Item = (PodId, &Pod)> {
         self.pods.iter()
@@ -152,20 +103,61 @@ impl Engine {
         self.services.iter()
     }
 
-    pub(super) fn class_of(&self, pod: PodId) -> Option<ClassId> {
-        self.pod_classes.get(pod.index()).copied()
+    /// Returns the count of classes: groups of pods that no policy can distinguish.
+    pub fn class_count(&self) -> usize {
+        self.classes.iter().count()
     }
 
-    /// Returns whether any pods of two classes run on the same node.
-    pub(super) fn share_node(&self, one: ClassId, other: ClassId) -> Truth {
-        let places = |class: ClassId| self.places.get(class.index());
-        let (Some(one), Some(other)) = (places(one), places(other)) else { return Truth::Perhaps };
-        Truth::of(!one.nodes.is_disjoint(&other.nodes), one.is_any_unknown || other.is_any_unknown)
+    fn index(&self) -> &PodIndex {
+        self.index.get_or_init(|| PodIndex::new(&self.pods))
+    }
+
+    /// Returns the pods of a namespace that have not ended, in their order.
+    pub(super) fn pods_in(&self, namespace: &str) -> impl Iterator<Item = (PodId, &Pod)> {
+        let ids = self.index().by_namespace.get(namespace).into_iter().flatten();
+        ids.map(|id| (*id, &self.pods[*id]))
+    }
+
+    /// Returns the first pod with this address that has not ended.
+    pub(super) fn pod_with(&self, address: IpAddr) -> Option<PodId> {
+        self.index().by_address.get(&address).copied()
+    }
+
+    /// Returns the pods with `hostPort`s that have not ended, in their order.
+    pub(super) fn pods_with_host_ports(&self) -> impl Iterator<Item = &Pod> {
+        self.index().with_host_ports.iter().map(|id| &self.pods[*id])
+    }
+
+    pub(super) fn cohort_of(&self, pod: PodId) -> Option<CohortId> {
+        self.cohort_of.get(pod.index()).copied()
+    }
+
+    pub(super) fn class_id(&self, cohort: CohortId) -> ClassId {
+        self.cohorts.pool[cohort].class
+    }
+
+    pub(super) fn class(&self, cohort: CohortId) -> &Class {
+        &self.classes[self.class_id(cohort)]
+    }
+
+    /// Returns the ports of a class whose names some rule reads.
+    pub(super) fn ports_of(&self, class: &Class) -> &[ContainerPort] {
+        &self.ports[class.ports]
+    }
+
+    /// Returns whether any pods of two cohorts run on the same node.
+    pub(super) fn share_node(&self, one: CohortId, other: CohortId) -> Truth {
+        self.cohorts.share_node(one, other)
+    }
+
+    /// Returns the id of the list of policies that select a class and have a say about a direction.
+    pub(super) fn list_of(&self, class: &Class, direction: Direction) -> Option<Id<PolicyList>> {
+        self.lists_of.get(class.subjects.index()).map(|lists| direction.pick(*lists))
     }
 
     /// Returns the policies that select a class and have a say about a direction, in the order of the policies.
-    pub(super) fn selecting(&self, class: ClassId, direction: Direction) -> &[Selecting] {
-        self.selecting.get(class.index()).map_or(&[], |[egress, ingress]| direction.pick([egress, ingress]))
+    pub(super) fn selecting(&self, class: &Class, direction: Direction) -> &[Selecting] {
+        self.list_of(class, direction).map_or(&[], |list| &self.lists[list])
     }
 
     /// Returns a peer of a rule, with what it matches.
@@ -175,6 +167,13 @@ impl Engine {
             reason = "each peer of a rule is compiled, in the order of their ids"
         )]
         &self.peers[id.index()]
+    }
+
+    /// Returns whether a peer matches a class by labels and namespace, or `None` if it does not.
+    pub(super) fn matches(&self, peer: PeerId, class: &Class) -> Option<Matched> {
+        let set = &self.peer_sets[class.peers];
+        let at = set.binary_search_by_key(&peer, |(id, _)| *id).ok()?;
+        set.get(at).map(|(_, how)| *how)
     }
 
     /// Returns the rules of a policy for a direction.

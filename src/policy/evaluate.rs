@@ -76,8 +76,8 @@ impl Engine {
     fn lacks_address(&self, end: Endpoint, family: IpFamily) -> bool {
         match end {
             Endpoint::Pod(id) => {
-                let class = self.class_of(id).map(|class| &self.classes[class]);
-                class.is_some_and(|class| class.has_family(family) == Truth::No)
+                let cohort = self.cohort_of(id);
+                cohort.is_some_and(|cohort| self.class(cohort).has_family(family) == Truth::No)
             }
             Endpoint::Node(id) => self.nodes[id].lacks(family),
             Endpoint::External(address) => IpFamily::of(address) != family,
@@ -144,8 +144,7 @@ impl Engine {
             .services
             .iter()
             .flat_map(|(_, service)| service.node_ports().map(move |port| (port, LeadsTo::Service(service))));
-        let pods = self.pods.iter().map(|(_, pod)| pod).filter(|pod| !pod.ended);
-        let of_pods = pods.flat_map(|pod| {
+        let of_pods = self.pods_with_host_ports().flat_map(|pod| {
             let port = |(protocol, port): &(_, _)| (*protocol, PortRange::single(*port));
             pod.host_ports.iter().map(move |host_port| (port(host_port), LeadsTo::Pod(pod)))
         });

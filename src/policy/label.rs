@@ -179,14 +179,19 @@ pub(super) struct PartialLabels {
 }
 
 impl PartialLabels {
-    /// Returns only the labels with these keys. Labels that no selector names cannot distinguish objects.
-    pub(super) fn restricted(labels: &Labels, unknown: &UnknownLabels, keys: &BTreeSet<String>) -> Self {
-        let known = labels.iter().filter(|(key, _)| keys.contains(*key));
+    /// Returns only the labels whose keys are read. Labels that no selector names cannot distinguish objects.
+    pub(super) fn restricted(
+        labels: &Labels,
+        unknown: &UnknownLabels,
+        is_read: impl Fn(&str) -> bool,
+    ) -> Self {
+        let known = labels.iter().filter(|(key, _)| is_read(key));
+        let keys = |keys: &BTreeSet<String>| keys.iter().filter(|key| is_read(key)).cloned().collect();
         Self {
             known: known.map(|(key, value)| (key.clone(), value.clone())).collect(),
             unknown: UnknownLabels {
-                values: unknown.values.intersection(keys).cloned().collect(),
-                perhaps: unknown.perhaps.intersection(keys).cloned().collect(),
+                values: keys(&unknown.values),
+                perhaps: keys(&unknown.perhaps),
                 others: unknown.others,
             },
         }

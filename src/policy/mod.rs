@@ -2,6 +2,7 @@
 //!
 //! The engine is pure: no I/O, no clock, no Kubernetes types. [`Engine::new`] compiles a [`Cluster`].
 //! [`Engine::evaluate`] evaluates one flow, with every reason. [`Engine::reach`] evaluates all flows of all pairs.
+//! [`Live`] follows the changes of a cluster, and says which pairs they concern.
 
 /// Declares an enum whose values have names.
 macro_rules! named {
@@ -37,23 +38,32 @@ pub(crate) use named;
 mod address;
 mod arena;
 mod assumptions;
+mod attach;
 mod bounds;
+mod changed;
 mod class;
 mod cluster;
 mod cluster_policy;
+mod compile;
+mod cuts;
 mod ends;
 mod engine;
 mod evaluate;
 mod expectation;
 mod flow;
 mod label;
-mod matcher;
+mod live;
+mod map;
+mod matched;
+mod membership;
 mod model;
 mod name;
 mod network_policy;
 mod node_addresses;
 mod node_paths;
 mod ordered;
+mod pods;
+mod pool;
 mod port;
 mod reach;
 mod reading;
@@ -62,7 +72,10 @@ mod rule;
 mod rule_match;
 mod rule_peers;
 mod rule_ports;
+mod scopes;
+mod selector_index;
 mod service;
+mod settle;
 mod tier_sets;
 mod tiers;
 mod undefined;
@@ -72,6 +85,7 @@ mod walk;
 pub use address::{AddressRange, IpBlock, IpFamily};
 pub(crate) use arena::Arena;
 pub use arena::Id;
+pub use changed::{Changed, Ends};
 pub use cluster::Cluster;
 pub use cluster_policy::{
     ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterPolicyName, ClusterRule, PodSelector, Tier,
@@ -81,6 +95,7 @@ pub use engine::{Engine, NodeId, PodId, ServiceId};
 pub use expectation::{Decision, Expectation, Reason};
 pub use flow::{Destination, Endpoint, Flow};
 pub use label::{LabelSelector, Labels, Requirement, Selection, UnknownLabels};
+pub use live::{Change, Live};
 pub use model::{
     Backends, ContainerPort, Exposure, NAMESPACE_NAME_LABEL, Namespace, Node, Pod, Service, ServicePort,
     TargetPort,

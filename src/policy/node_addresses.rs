@@ -8,7 +8,7 @@ use super::bounds::Truth;
 use super::model::Node;
 
 /// Addresses of nodes, as far as known.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct NodeAddresses {
     ranges: Vec<IpNet>,
     /// Whether every node has an address of each family.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::address::IpFamily;
 use super::bounds::{Bounds, Truth};
-use super::class::ClassId;
+use super::class::Class;
 use super::ends::{ConnectionsId, FromAnywhere, Group};
 use super::engine::Engine;
-use super::matcher::{CompiledPeer, Matched, RuleRef, Selecting};
+use super::matched::{CompiledPeer, Matched, RuleRef, Selecting};
 use super::ordered::OrderedRule;
 use super::port::Connections;
 use super::reach::Reach;
@@ -26,8 +26,8 @@ impl Reach<'_> {
     /// deny packets from a pod to its own node. So packets that they deny are undefined.
     pub fn own_node(&mut self, pods: &[Group], direction: Direction) -> Option<ConnectionsId> {
         let engine = self.engine;
-        let classes = pods.iter().filter_map(|group| group.class());
-        let classes = classes.filter(|class| !engine.classes[*class].host_network);
+        let classes = pods.iter().filter_map(|group| Some(engine.class(group.cohort()?)));
+        let classes = classes.filter(|class| !class.host_network);
         let (mut all, mut assumptions) = (None::<Bounds>, UnknownFacts::new());
         for class in classes {
             let bounds = match direction {
@@ -44,7 +44,7 @@ impl Reach<'_> {
     }
 
     /// Returns what pods of a class may send to their own nodes, over all families that both have.
-    fn towards_own_node(&mut self, class: ClassId, facts: &mut UnknownFacts) -> Bounds {
+    fn towards_own_node(&mut self, class: &Class, facts: &mut UnknownFacts) -> Bounds {
         let engine = self.engine;
         let families = engine.families_of_own_node(class).map(|(family, has)| match has {
             Truth::No => None,
@@ -108,8 +108,7 @@ impl Reach<'_> {
 
 impl Engine {
     /// Returns, for each family, whether pods of a class and their own nodes have it in common.
-    fn families_of_own_node(&self, class: ClassId) -> [(IpFamily, Truth); 2] {
-        let class = &self.classes[class];
+    fn families_of_own_node(&self, class: &Class) -> [(IpFamily, Truth); 2] {
         let common = IpFamily::ALL
             .map(|family| (family, class.has_family(family).min(self.node_addresses.has_family(family))));
         match common {
@@ -122,15 +121,15 @@ impl Engine {
     }
 
     /// Returns the unknown facts that decide over which families pods of a class reach their own nodes.
-    fn facts_about_own_node_families(&self, class: ClassId) -> UnknownFacts {
-        let of_pods = IpFamily::ALL.map(|family| self.classes[class].has_family(family));
+    fn facts_about_own_node_families(&self, class: &Class) -> UnknownFacts {
+        let of_pods = IpFamily::ALL.map(|family| class.has_family(family));
         let of_nodes = IpFamily::ALL.map(|family| self.node_addresses.has_family(family));
         let all = [(of_pods, self.facts.pod_addresses), (of_nodes, self.facts.node_addresses)];
         let open = all.into_iter().filter(|(has, _)| has.contains(&Truth::Perhaps));
         open.flat_map(|(_, facts)| self.facts.get(facts)).cloned().collect()
     }
 
-    fn to_own_node_in(&self, class: ClassId, family: IpFamily) -> Bounds {
+    fn to_own_node_in(&self, class: &Class, family: IpFamily) -> Bounds {
         let policies = self.selecting(class, Direction::Egress);
         let is_isolating = |each: &Selecting| self.is_in_union(each.policy) && each.how == Matched::Surely;
         let everything = Bounds::certain(Connections::all());
@@ -150,7 +149,7 @@ impl Engine {
     fn holds_own_node(&self, rule: &OrderedRule, family: IpFamily) -> Truth {
         let Some(peers) = &rule.peers else { return Truth::Yes };
         let held = peers.iter().map(|peer| match self.peer(*peer) {
-            CompiledPeer::Pods(_) => Truth::No,
+            CompiledPeer::Pods => Truth::No,
             CompiledPeer::IpBlock(block, _) if block.family() != family => Truth::No,
             CompiledPeer::IpBlock(block, _) => block.coverage(self.node_addresses.ranges()),
             CompiledPeer::Nodes(are_all) => *are_all,
@@ -159,7 +158,7 @@ impl Engine {
         held.max().unwrap_or_default()
     }
 
-    fn own_node_assumptions(&self, class: ClassId) -> UnknownFacts {
+    fn own_node_assumptions(&self, class: &Class) -> UnknownFacts {
         let policies = self.selecting(class, Direction::Egress).iter();
         let policies = policies.filter(|each| !self.is_in_union(each.policy));
         let rules = policies.flat_map(|each| self.rules(each.policy, Direction::Egress));
@@ -171,7 +170,7 @@ impl Engine {
             }
             CompiledPeer::Nodes(are_all) => (*are_all != Truth::Yes).then_some(self.facts.node_labels),
             CompiledPeer::DomainNames => Some(self.facts.domain_names),
-            CompiledPeer::Pods(_) => None,
+            CompiledPeer::Pods => None,
         });
         facts.flat_map(|facts| self.facts.get(facts)).cloned().collect()
     }

@@ -112,7 +112,7 @@ impl OrderedPolicy {
     }
 
     /// Returns the position among all policies.
-    fn order(&self) -> (PolicyTier, Option<ClusterPolicyKind>, u16, &PolicyName) {
+    pub(super) fn order(&self) -> (PolicyTier, Option<ClusterPolicyKind>, u16, &PolicyName) {
         (self.tier, self.kind(), self.priority, &self.name)
     }
 }
@@ -135,14 +135,6 @@ impl PeerSpec {
             Self::IpBlock(_) | Self::Nodes(_) | Self::DomainNames => None,
         }
     }
-
-    /// Returns the block, or `None` if the peer is not an `ipBlock`.
-    pub(super) fn block(&self) -> Option<&IpBlock> {
-        match self {
-            Self::IpBlock(block) => Some(block),
-            Self::Pods(_) | Self::Nodes(_) | Self::DomainNames => None,
-        }
-    }
 }
 
 impl Policies {
@@ -151,21 +143,16 @@ impl Policies {
         let peers = self.peers.iter().filter_map(|(_, peer)| peer.pods());
         self.list.iter().map(|policy| &policy.subjects).chain(peers).map(|scope| &scope.pods)
     }
-
-    /// Returns the policies in their order.
-    pub(super) fn ordered(mut self) -> Self {
-        self.list.sort_by(|a, b| a.order().cmp(&b.order()));
-        self
-    }
 }
 
 impl Cluster {
     /// Returns all policies in one form, in the order of the cluster's lists.
     pub(crate) fn all_policies(&self) -> Policies {
         let mut peers = Interner::default();
-        let of_namespaces = self.policies.iter().map(|policy| namespaced(policy, &mut peers));
+        let mut intern = |peer| peers.intern(peer);
+        let of_namespaces = self.policies.iter().map(|policy| namespaced(policy, &mut intern));
         let mut list: Vec<_> = of_namespaces.collect();
-        list.extend(self.cluster_policies.iter().map(|policy| cluster_scoped(policy, &mut peers)));
+        list.extend(self.cluster_policies.iter().map(|policy| cluster_scoped(policy, &mut intern)));
         Policies { list, peers: peers.into_arena() }
     }
 
@@ -181,7 +168,11 @@ impl Cluster {
     }
 }
 
-fn namespaced(policy: &NetworkPolicy, peers: &mut Interner<PeerSpec>) -> OrderedPolicy {
+/// Converts a NetworkPolicy. `intern` returns the id of a peer.
+pub(super) fn namespaced(
+    policy: &NetworkPolicy,
+    intern: &mut impl FnMut(PeerSpec) -> PeerId,
+) -> OrderedPolicy {
     let in_namespaces = |namespaces: &NamespaceScope, pods: &LabelSelector| PodScope {
         namespaces: match namespaces {
             NamespaceScope::Own => Namespaces::Named(policy.namespace.clone()),
@@ -198,7 +189,7 @@ fn namespaced(policy: &NetworkPolicy, peers: &mut Interner<PeerSpec>) -> Ordered
         action: Action::Accept,
         peers: match &rule.peers {
             Peers::Any => None,
-            Peers::Only(only) => Some(only.iter().map(|each| peers.intern(peer(each))).collect()),
+            Peers::Only(only) => Some(only.iter().map(|each| intern(peer(each))).collect()),
         },
         ports: rule.ports.clone(),
         blocks_exclude_pods: true,
@@ -214,7 +205,11 @@ fn namespaced(policy: &NetworkPolicy, peers: &mut Interner<PeerSpec>) -> Ordered
     }
 }
 
-fn cluster_scoped(policy: &ClusterPolicy, peers: &mut Interner<PeerSpec>) -> OrderedPolicy {
+/// Converts a cluster-scoped policy. `intern` returns the id of a peer.
+pub(super) fn cluster_scoped(
+    policy: &ClusterPolicy,
+    intern: &mut impl FnMut(PeerSpec) -> PeerId,
+) -> OrderedPolicy {
     let scope = |PodSelector { namespaces, pods }: &PodSelector| PodScope {
         namespaces: Namespaces::Selected(namespaces.clone()),
         pods: pods.clone(),
@@ -228,7 +223,7 @@ fn cluster_scoped(policy: &ClusterPolicy, peers: &mut Interner<PeerSpec>) -> Ord
     };
     let mut rule = |rule: &ClusterRule| OrderedRule {
         action: rule.action,
-        peers: Some(rule.peers.iter().map(|each| peers.intern(peer(each))).collect()),
+        peers: Some(rule.peers.iter().map(|each| intern(peer(each))).collect()),
         ports: rule.ports.clone(),
         blocks_exclude_pods: false,
     };

@@ -6,8 +6,9 @@ use super::address::IpBlock;
 use super::bounds::Truth;
 use super::engine::Engine;
 use super::flow::{Direct, Endpoint, Via};
-use super::matcher::{CompiledPeer, Matched, RuleRef};
+use super::matched::{CompiledPeer, Matched, RuleRef};
 use super::model::ContainerPort;
+use super::ordered::PeerId;
 use super::port::Port;
 use super::reading::Point;
 use super::rule::Direction;
@@ -103,9 +104,9 @@ impl FlowWalk<'_> {
     fn peers_match(&self, rule: RuleRef<'_>, with_blocks: bool) -> Match {
         let Some(peers) = &rule.rule.peers else { return Match::Yes(MatchedBy::Selector) };
         let mut best = Match::No;
-        let peers = peers.iter().map(|peer| self.engine.peer(*peer));
-        for peer in peers.filter(|peer| with_blocks || peer.block().is_none()) {
-            match self.peer_matches(peer, rule) {
+        let is_compared = |peer: &&PeerId| with_blocks || self.engine.peer(**peer).block().is_none();
+        for peer in peers.iter().filter(is_compared) {
+            match self.peer_matches(*peer, rule) {
                 Match::Yes(MatchedBy::Selector) => return Match::Yes(MatchedBy::Selector),
                 Match::Yes(MatchedBy::IpBlock) => best = Match::Yes(MatchedBy::IpBlock),
                 Match::Unknown(cause) => {
@@ -119,18 +120,21 @@ impl FlowWalk<'_> {
         best
     }
 
-    fn peer_matches(&self, peer: &CompiledPeer, rule: RuleRef<'_>) -> Match {
+    fn peer_matches(&self, id: PeerId, rule: RuleRef<'_>) -> Match {
         let Self { engine, flow, direction } = *self;
         let (_, remote) = flow.ends(direction);
         let (class, is_node) = match remote {
             // A pod with `hostNetwork` has the addresses of its node.
-            Endpoint::Pod(id) => (engine.class_of(id), engine.pods[id].host_network),
+            Endpoint::Pod(pod) => {
+                let class = engine.cohort_of(pod).map(|cohort| engine.class(cohort));
+                (class, engine.pods[pod].host_network)
+            }
             Endpoint::Node(_) => (None, true),
             Endpoint::External(_) => (None, false),
         };
-        match peer {
-            CompiledPeer::Pods(classes) => {
-                let matched = class.and_then(|class| classes.of(class));
+        match engine.peer(id) {
+            CompiledPeer::Pods => {
+                let matched = class.and_then(|class| engine.matches(id, class));
                 // No selector matches a pod that counts as its node.
                 match matched.filter(|_| engine.is_filtered(remote, flow)) {
                     None => Match::No,
@@ -148,7 +152,7 @@ impl FlowWalk<'_> {
                     Endpoint::Pod(_) => None,
                 };
                 let held = match (class, address) {
-                    (Some(class), _) => engine.classes[class].coverage(flow.family, atoms),
+                    (Some(class), _) => class.coverage(flow.family, atoms),
                     (None, Some(address)) => Truth::of(block.contains(address), false),
                     (None, None) if block.family() != flow.family => Truth::No,
                     (None, None) => block.coverage(&[]),

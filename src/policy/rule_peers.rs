@@ -1,13 +1,12 @@
 //! The peers of a rule: whether they match a group for certain.
 
-use fixedbitset::FixedBitSet;
-
-use super::address::{AtomId, IpFamily};
+use super::address::{AtomId, AtomSet, IpFamily};
 use super::bounds::Truth;
-use super::class::{Class, ClassId, Membership};
+use super::class::Class;
 use super::ends::Group;
 use super::engine::Engine;
-use super::matcher::CompiledPeer;
+use super::matched::{CompiledPeer, Matched};
+use super::membership::Membership;
 use super::ordered::{OrderedRule, PeerId};
 use super::rule::Direction;
 use super::rule_ports::HeldPorts;
@@ -24,18 +23,34 @@ pub(super) struct View<'a> {
 impl View<'_> {
     /// Returns whether a remote pod may count as its node. If the subject has `hostNetwork` too, its rules apply only
     /// in the reading in which both count as pods. In the other reading, no policy applies to the subject.
-    fn may_be_node(self, remote: &Class) -> bool {
+    pub(super) fn may_be_node(self, remote: &Class) -> bool {
         remote.host_network && !self.subject.host_network
+    }
+
+    /// Returns whether a selector of pods matches a remote class.
+    fn selects(self, peer: PeerId, remote: &Class) -> Truth {
+        match self.engine.matches(peer, remote) {
+            Some(how) => self.certainty(how, remote),
+            None => Truth::No,
+        }
+    }
+
+    /// Returns how certain a match of a remote class is. No selector matches a pod that counts as its node.
+    pub(super) fn certainty(self, how: Matched, remote: &Class) -> Truth {
+        match how {
+            Matched::Surely if !self.may_be_node(remote) => Truth::Yes,
+            Matched::Surely | Matched::Perhaps(_) => Truth::Perhaps,
+        }
     }
 
     /// Returns the ports of a rule between the subject and a group.
     pub(super) fn ports(self, rule: &OrderedRule, remote: Group) -> HeldPorts {
         let Self { engine, subject, .. } = self;
         match self.direction {
-            Direction::Ingress => HeldPorts::of(&rule.ports, &subject.ports),
+            Direction::Ingress => HeldPorts::of(&rule.ports, engine.ports_of(subject)),
             Direction::Egress => {
-                let remote = remote.class().map(|class| &engine.classes[class]);
-                let ports = HeldPorts::of(&rule.ports, remote.map_or(&[], |class| &class.ports));
+                let remote = remote.cohort().map(|cohort| engine.class(cohort));
+                let ports = HeldPorts::of(&rule.ports, remote.map_or(&[], |class| engine.ports_of(class)));
                 if remote.is_some_and(|class| self.may_be_node(class)) { ports.on_host() } else { ports }
             }
         }
@@ -62,12 +77,10 @@ impl HeldByPeers {
 pub(super) struct RulePeers {
     /// Whether everything matches: `Yes` if the rule names no peers, `Perhaps` if it has domain names.
     anything: Truth,
-    /// Classes that selectors match for certain.
-    surely: FixedBitSet,
-    /// Classes that selectors may match.
-    perhaps: FixedBitSet,
+    /// Selectors of pods.
+    pods: Vec<PeerId>,
     /// Atoms that blocks contain.
-    atoms: FixedBitSet,
+    atoms: AtomSet,
     /// Whether any one block contains an unknown address of each `AddressSet`, by the index of the set.
     among: Vec<Truth>,
     /// Whether nodes match.
@@ -78,20 +91,13 @@ impl RulePeers {
     /// Combines the peers of a rule. `None` matches everything.
     pub(super) fn new(engine: &Engine, peers: Option<&[PeerId]>) -> Self {
         let Some(peers) = peers else { return Self { anything: Truth::Yes, ..Self::default() } };
-        let mut all = Self {
-            surely: FixedBitSet::with_capacity(engine.classes.len()),
-            perhaps: FixedBitSet::with_capacity(engine.classes.len()),
-            atoms: FixedBitSet::with_capacity(engine.space.atoms().len()),
-            ..Self::default()
-        };
+        let mut all = Self::default();
+        let mut blocks = Vec::new();
         for id in peers {
             match engine.peer(*id) {
-                CompiledPeer::Pods(classes) => {
-                    all.surely.union_with(&classes.surely);
-                    all.perhaps.extend(classes.perhaps.keys().copied());
-                }
+                CompiledPeer::Pods => all.pods.push(*id),
                 CompiledPeer::IpBlock(_, atoms) => {
-                    atoms.inside.ranges().for_each(|range| all.atoms.insert_range(range));
+                    blocks.push(&atoms.inside);
                     all.among.resize(atoms.among.len(), Truth::No);
                     for (most, covered) in all.among.iter_mut().zip(&atoms.among) {
                         *most = (*most).max(*covered);
@@ -101,26 +107,25 @@ impl RulePeers {
                 CompiledPeer::DomainNames => all.anything = Truth::Perhaps,
             }
         }
+        all.atoms = AtomSet::union_of(blocks);
         all
     }
 
     /// Returns whether the peers match the ends of a group.
     pub(super) fn hold(&self, view: View<'_>, group: Group) -> HeldByPeers {
         match group {
-            Group::Pods(class) => self.hold_pods(view, class),
+            Group::Pods(cohort) => self.hold_pods(view, view.engine.class(cohort)),
             Group::External(atom) => self.hold_outside(view.engine, atom),
         }
     }
 
-    fn hold_pods(&self, view: View<'_>, id: ClassId) -> HeldByPeers {
-        let class = &view.engine.classes[id];
-        let is_selected = self.surely.contains(id.index());
-        let may_be_selected = is_selected || self.perhaps.contains(id.index());
-        let selected = Truth::of(is_selected && !view.may_be_node(class), may_be_selected);
+    fn hold_pods(&self, view: View<'_>, class: &Class) -> HeldByPeers {
+        let held = |peer: &PeerId| view.selects(*peer, class);
+        let selected = self.pods.iter().map(held).max().unwrap_or_default();
         // Pods with `hostNetwork` have the addresses of their nodes.
         let node = self.nodes.min(Truth::of(class.host_network, false));
         let by_block = match class.membership(view.family) {
-            Membership::In(atom) => Truth::of(self.atoms.contains(atom.index()), false),
+            Membership::In(atom) => Truth::of(self.atoms.contains(atom), false),
             // A rule without blocks has no entries in `among`.
             Membership::Among(set) | Membership::Perhaps(set) => {
                 self.among.get(set.index()).copied().unwrap_or_default()
@@ -135,16 +140,7 @@ impl RulePeers {
         let node = if self.nodes == Truth::No { Truth::No } else { engine.node_addresses.hold(atom) };
         HeldByPeers {
             by_selector: self.anything.max(node.min(self.nodes)),
-            by_block: Truth::of(self.atoms.contains(atom.index()), false),
-        }
-    }
-
-    /// Returns the groups that the peers may match: all classes, and some parts of the address space.
-    pub(super) fn groups(&self, engine: &Engine) -> Vec<Group> {
-        let classes = engine.classes.ids().map(Group::Pods);
-        match self.anything.max(self.nodes) != Truth::No {
-            true => classes.chain(engine.space.atoms().ids().map(Group::External)).collect(),
-            false => classes.chain(self.atoms.ones().map(AtomId::new).map(Group::External)).collect(),
+            by_block: Truth::of(self.atoms.contains(atom), false),
         }
     }
 }

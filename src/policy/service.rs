@@ -7,7 +7,7 @@ use super::engine::Engine;
 use super::expectation::{Decision, Expectation, Reason};
 use super::flow::{Direct, Endpoint, Flow, Via, name_of, service_name};
 use super::label::Selection;
-use super::model::{Backends, Pod, Service, TargetPort};
+use super::model::{Backends, Service, TargetPort};
 use super::port::Port;
 use super::reading::{Reading, under_all_readings};
 use super::rule::Direction;
@@ -84,8 +84,7 @@ impl Engine {
             (Backends::Selected(_), _) => {
                 let Some(selector) = service.backends.selector() else { return Some(Vec::new()) };
                 let mut found = Vec::new();
-                let is_candidate = |pod: &Pod| pod.namespace == service.namespace && !pod.ended;
-                for (id, pod) in self.pods.iter().filter(|(_, pod)| is_candidate(pod)) {
+                for (id, pod) in self.pods_in(&service.namespace) {
                     let is_reachable = pod.addresses.is_empty() || pod.address(family).is_some();
                     match selector.select(&pod.labels, &pod.unknown_labels) {
                         Selection::Selected if is_reachable => {
@@ -137,9 +136,7 @@ impl Engine {
         if let Some((id, _)) = nodes.find(|(_, node)| node.addresses.contains(&address)) {
             return Endpoint::Node(id);
         }
-        let has = |pod: &Pod| !pod.ended && pod.addresses.contains(&address);
-        let pod = self.pods.iter().find(|(_, pod)| has(pod));
-        pod.map_or(Endpoint::External(address), |(id, _)| Endpoint::Pod(id))
+        self.pod_with(address).map_or(Endpoint::External(address), Endpoint::Pod)
     }
 
     fn evaluate_backend(

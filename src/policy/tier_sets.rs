@@ -1,7 +1,7 @@
 //! Evaluates all policies of one end for all flows between two ends at once. The results are sets of connections.
 
 use super::bounds::Bounds;
-use super::matcher::{RuleRef, Selecting};
+use super::matched::{RuleRef, Selecting};
 use super::port::Connections;
 use super::rule::{Action, Direction};
 use super::walk::{Outcome, Walk};

@@ -6,7 +6,7 @@
 use super::engine::Engine;
 use super::expectation::{Decision, Expectation, Reason};
 use super::flow::{Direct, Endpoint};
-use super::matcher::{PolicyId, RuleRef, Selecting};
+use super::matched::{PolicyId, RuleRef, Selecting};
 use super::reading::Point;
 use super::rule::{Action, Direction};
 use super::rule_match::{FlowWalk, Match, MatchedBy};
@@ -37,11 +37,11 @@ struct Step {
 impl Engine {
     /// Evaluates the policies of one end.
     pub(super) fn direction(&self, flow: &Direct<'_>, direction: Direction) -> Expectation {
-        let class = match flow.ends(direction) {
-            (Endpoint::Pod(subject), _) => self.class_of(subject),
+        let cohort = match flow.ends(direction) {
+            (Endpoint::Pod(subject), _) => self.cohort_of(subject),
             (Endpoint::Node(_) | Endpoint::External(_), _) => None,
         };
-        let policies = class.map_or(&[][..], |class| self.selecting(class, direction));
+        let policies = cohort.map_or(&[][..], |cohort| self.selecting(self.class(cohort), direction));
         self.walk(&FlowWalk { engine: self, flow, direction }, policies)
     }
 

@@ -4,7 +4,7 @@
 //! flows between two ends. So the walk is written once, and a [`Walk`] says what it collects.
 
 use super::engine::Engine;
-use super::matcher::{Matched, RuleRef, Selecting};
+use super::matched::{Matched, RuleRef, Selecting};
 use super::ordered::PolicyTier;
 use super::rule::Direction;
 

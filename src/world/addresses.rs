@@ -1,12 +1,13 @@
 //! Addresses of the endpoints, by name.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::endpoint::EndpointName;
 use super::error::Error;
 use super::model::World;
 use super::pattern::EndpointPattern;
-use crate::policy::IpFamily;
+use crate::policy::{Cluster, IpFamily};
 use crate::snapshot::AddressName;
 
 impl World {
@@ -25,6 +26,20 @@ impl World {
     /// Returns the address of an endpoint in a family.
     pub fn address(&self, endpoint: &EndpointName, family: IpFamily) -> Option<IpAddr> {
         family.first_of(self.addresses(endpoint)?)
+    }
+
+    /// Returns the addresses of all endpoints, as [`World::addresses`] returns them.
+    pub fn all_addresses(&self) -> HashMap<EndpointName, &[IpAddr]> {
+        let Cluster { pods, services, nodes, .. } = &self.cluster;
+        let pods = pods.iter().map(|pod| (EndpointName::of_pod(pod), &pod.addresses));
+        let services = services.iter().map(|it| (EndpointName::of_service(it), &it.addresses));
+        let nodes = nodes.iter().map(|node| (EndpointName::Node(node.name.clone()), &node.addresses));
+        let externals = self.externals.iter().map(|e| (EndpointName::External(e.name.clone()), &e.addresses));
+        let mut all = HashMap::<_, &[IpAddr]>::new();
+        for (name, addresses) in pods.chain(services).chain(nodes).chain(externals) {
+            all.entry(name).or_insert(addresses);
+        }
+        all
     }
 
     /// Returns the address that a name in a policy stands for at this moment.
@@ -96,6 +111,17 @@ mod tests {
         assert_eq!(stand_ins, ["192.0.2.1", "192.0.2.11", "192.0.2.12"]);
         assert!(address("x/q", IpFamily::V4).unwrap_err().to_string().starts_with("there is no x/q when"));
         assert!(address("x/*", IpFamily::V4).is_err());
+    }
+
+    #[test]
+    fn the_addresses_of_all_endpoints_are_those_of_each() {
+        let mut world = standard_world(true);
+        world.cluster.pods[1].addresses = vec!["10.244.1.7".parse().unwrap()];
+        let all = world.all_addresses();
+        assert!(all.len() > world.cluster.pods.len());
+        for (name, addresses) in all {
+            assert_eq!(world.addresses(&name), Some(addresses), "{name}");
+        }
     }
 
     const POD_WITH_A_NAMED_ADDRESS: &str = "\
