@@ -13,7 +13,7 @@ use super::rows::{Rows, RowsId};
 use super::rule::Direction;
 use super::unknown::{UnknownFact, UnknownFacts};
 
-/// Pairs whose connections are kept. There may be more pairs than fit into memory.
+/// Greatest count of pairs whose connections are kept. There may be more pairs than fit into memory.
 const MOST_KEPT: usize = 4_000_000;
 
 /// Connections between every pair of ends in a cluster.
@@ -32,7 +32,7 @@ pub struct Reach<'a> {
     pairs: Interner<PairConnections>,
     /// Cache of pairs without undefined connections, by bounds.
     pair_ids: HashMap<BoundsId, ConnectionsId>,
-    /// Cache of pairs of pods, and of pairs with undefined connections, by source and destination.
+    /// Cache of pairs, by source and destination.
     known: HashMap<(Group, Group), ConnectionsId>,
     /// Cache of the unknown facts on which bounds depend, by the rows of the subject, whether it has an address of each
     /// family, the remote end and the bounds.
@@ -111,14 +111,11 @@ impl<'a> Reach<'a> {
             united = self.algebra.union(united, bounds);
         }
         let id = self.pair(united, sources, destinations);
-        if let Some((source, destination)) = single {
-            let are_pods = source.cohort().is_some() && destination.cohort().is_some();
-            if are_pods || !self.connections(id).undefined.is_empty() {
-                if self.known.len() >= MOST_KEPT {
-                    self.known.clear();
-                }
-                self.known.insert((source, destination), id);
+        if let Some(pair) = single {
+            if self.known.len() >= MOST_KEPT {
+                self.known.clear();
             }
+            self.known.insert(pair, id);
         }
         id
     }
