@@ -20,23 +20,23 @@ const UNIQUE: &str = "statefulset.kubernetes.io/pod-name";
 
 /// The size and the shape of a cluster.
 #[derive(Clone, Copy)]
-pub struct Shape {
-    pub pods: usize,
-    pub namespaces: usize,
-    pub policies: usize,
+pub(crate) struct Shape {
+    pub(crate) pods: usize,
+    pub(crate) namespaces: usize,
+    pub(crate) policies: usize,
     /// Whether each pod has a label that no other pod has. One of a hundred policies then selects by it.
-    pub unique_labels: bool,
+    pub(crate) unique_labels: bool,
     /// `ipBlock`s of each policy that no other policy has.
-    pub blocks: usize,
+    pub(crate) blocks: usize,
     /// Whether each policy selects all pods of its namespace.
-    pub select_all: bool,
+    pub(crate) select_all: bool,
     /// Whether a pod with `hostNetwork` runs on each node, instead of the first pods.
-    pub hosts: bool,
+    pub(crate) hosts: bool,
 }
 
 impl Shape {
     /// The shape of a usual cluster: Deployments of ten pods, fifty pods and five policies in each namespace.
-    pub fn usual(pods: usize) -> Self {
+    pub(crate) fn usual(pods: usize) -> Self {
         Self {
             pods,
             namespaces: pods.div_ceil(50),
@@ -49,7 +49,7 @@ impl Shape {
     }
 
     /// Returns the cluster of this shape. The same shape always makes the same cluster.
-    pub fn cluster(self) -> Cluster {
+    pub(crate) fn cluster(self) -> Cluster {
         let mut rng = Rng::with_seed(1);
         let deployments = self.pods.div_ceil(REPLICAS);
         let nodes = self.pods.div_ceil(100).max(1);
@@ -63,7 +63,7 @@ impl Shape {
     }
 
     /// Returns a pod. The pods of a Deployment follow each other, and the Deployments are dealt to the namespaces.
-    pub fn pod(self, at: usize, nodes: usize, rng: &mut Rng) -> Pod {
+    pub(crate) fn pod(self, at: usize, nodes: usize, rng: &mut Rng) -> Pod {
         let deployment = at / REPLICAS;
         let mut labels = labels(&[
             ("app", format!("app-{deployment}")),
@@ -93,7 +93,7 @@ impl Shape {
     }
 
     /// Returns a policy: who may send to a Deployment, and where it may send to.
-    pub fn policy(self, at: usize, deployments: usize, rng: &mut Rng) -> NetworkPolicy {
+    pub(crate) fn policy(self, at: usize, deployments: usize, rng: &mut Rng) -> NetworkPolicy {
         let namespace = at % self.namespaces;
         // The Deployments of this namespace have the numbers `namespace`, `namespace + namespaces`, and so on.
         let own = |rng: &mut Rng| {
@@ -150,7 +150,7 @@ impl Shape {
 }
 
 /// Returns a namespace of a team.
-pub fn namespace(at: usize, team: usize) -> Namespace {
+pub(crate) fn namespace(at: usize, team: usize) -> Namespace {
     Namespace::new(format!("ns-{at}"), labels(&[("team", format!("t-{}", team % TEAMS))]))
 }
 

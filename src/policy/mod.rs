@@ -68,6 +68,7 @@ mod port;
 mod reach;
 mod reading;
 mod row;
+mod rows;
 mod rule;
 mod rule_match;
 mod rule_peers;

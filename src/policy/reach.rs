@@ -3,41 +3,17 @@
 use std::sync::Arc;
 
 use super::address::{AddressRange, IpFamily};
-use super::arena::{Arena, Id, Interner};
+use super::arena::Interner;
 use super::bounds::{Algebra, Bounds, BoundsId, Truth};
-use super::class::{Class, ClassId};
 use super::ends::{ConnectionsId, FromAnywhere, Group, PairConnections};
-use super::engine::{Engine, PodId, PolicyList};
+use super::engine::{Engine, PodId};
 use super::map::HashMap;
-use super::matched::Selecting;
-use super::model::ContainerPort;
 use super::port::Connections;
-use super::row::Row;
+use super::rows::{Rows, RowsId};
 use super::rule::Direction;
-use super::rule_peers::View;
 use super::unknown::{UnknownFact, UnknownFacts};
 
-/// What the row of a subject depends on, in addition to the policies that select it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Subject {
-    direction: Direction,
-    host_network: bool,
-    /// Named ports of the class, if rules resolve port names on it.
-    ports: Option<Vec<ContainerPort>>,
-}
-
-/// Rows of subjects of which it may not be known which policies select them: one row for each list of policies that may
-/// be the right one.
-#[derive(Debug)]
-struct Alternatives {
-    rows: Vec<RowId>,
-    is_costly: bool,
-}
-
-/// Index of a row.
-type RowId = usize;
-
-/// Pairs whose connections are kept. There may be more pairs than fit into memory.
+/// Greatest count of pairs whose connections are kept. There may be more pairs than fit into memory.
 const MOST_KEPT: usize = 4_000_000;
 
 /// Connections between every pair of ends in a cluster.
@@ -47,17 +23,7 @@ const MOST_KEPT: usize = 4_000_000;
 pub struct Reach<'a> {
     pub(super) engine: &'a Engine,
     pub(super) algebra: Algebra,
-    rows: Vec<Row<'a>>,
-    /// Rows by the list of policies, which may be one of several alternatives.
-    row_ids: HashMap<(Vec<Selecting>, Subject), RowId>,
-    alternatives: Arena<Alternatives>,
-    alternatives_ids: HashMap<(Id<PolicyList>, Subject), Id<Alternatives>>,
-    /// By class, for egress and ingress. `None` if no policy selects the class.
-    alternatives_of: HashMap<(ClassId, Direction), Option<Id<Alternatives>>>,
-    /// Whether rules of a list of policies have port names.
-    have_names: HashMap<(Id<PolicyList>, Direction), bool>,
-    /// Cache of costly cells of rows.
-    cells: HashMap<(Id<Alternatives>, Group, IpFamily), BoundsId>,
+    rows: Rows<'a>,
     /// Ports of nodes that lead to Services and pods.
     pub(super) node_ports: Connections,
     /// Cache of bounds for pairs in which an end has `hostNetwork`. The key is: the bounds if that end counts as a
@@ -66,11 +32,11 @@ pub struct Reach<'a> {
     pairs: Interner<PairConnections>,
     /// Cache of pairs without undefined connections, by bounds.
     pair_ids: HashMap<BoundsId, ConnectionsId>,
-    /// Cache of pairs of pods, and of pairs with undefined connections, by source and destination.
+    /// Cache of pairs, by source and destination.
     known: HashMap<(Group, Group), ConnectionsId>,
     /// Cache of the unknown facts on which bounds depend, by the rows of the subject, whether it has an address of each
     /// family, the remote end and the bounds.
-    facts: HashMap<(Id<Alternatives>, [Truth; 2], Group, BoundsId), UnknownFacts>,
+    facts: HashMap<(RowsId, [Truth; 2], Group, BoundsId), UnknownFacts>,
     /// Cache of what every address outside may send to a group.
     pub(super) from_anywhere: HashMap<Group, Arc<FromAnywhere>>,
     /// Cache of what reaches pods through nodes. Many Services and pods have the same result.
@@ -83,13 +49,7 @@ impl Engine {
         Reach {
             engine: self,
             algebra: Algebra::new(),
-            rows: Vec::new(),
-            row_ids: HashMap::default(),
-            alternatives: Arena::default(),
-            alternatives_ids: HashMap::default(),
-            alternatives_of: HashMap::default(),
-            have_names: HashMap::default(),
-            cells: HashMap::default(),
+            rows: Rows::new(self),
             node_ports: self.node_ports().map(|(port, _)| port).collect(),
             of_hosts: HashMap::default(),
             pairs: Interner::default(),
@@ -151,14 +111,11 @@ impl<'a> Reach<'a> {
             united = self.algebra.union(united, bounds);
         }
         let id = self.pair(united, sources, destinations);
-        if let Some((source, destination)) = single {
-            let are_pods = source.cohort().is_some() && destination.cohort().is_some();
-            if are_pods || !self.connections(id).undefined.is_empty() {
-                if self.known.len() >= MOST_KEPT {
-                    self.known.clear();
-                }
-                self.known.insert((source, destination), id);
+        if let Some(pair) = single {
+            if self.known.len() >= MOST_KEPT {
+                self.known.clear();
             }
+            self.known.insert(pair, id);
         }
         id
     }
@@ -167,7 +124,7 @@ impl<'a> Reach<'a> {
     pub fn complete(&mut self) {
         let classes: Vec<_> = self.engine.classes.iter().map(|(id, _)| id).collect();
         for (class, direction) in classes.into_iter().flat_map(|class| Direction::ALL.map(|to| (class, to))) {
-            self.alternatives_of(class, direction);
+            self.rows.of(class, direction, &mut self.algebra);
         }
     }
 
@@ -214,7 +171,7 @@ impl<'a> Reach<'a> {
             };
             let Group::Pods(cohort) = subject else { continue };
             let class = self.engine.class_id(cohort);
-            let Some(rows) = self.alternatives_of(class, direction) else { continue };
+            let Some(rows) = self.rows.of(class, direction, &mut self.algebra) else { continue };
             let engine = self.engine;
             let families = IpFamily::ALL.map(|family| engine.has_family(subject, family));
             let facts = self.facts.entry((rows, families, remote, bounds));
@@ -242,8 +199,9 @@ impl<'a> Reach<'a> {
 
     fn in_family(&mut self, source: Group, destination: Group, family: IpFamily) -> BoundsId {
         let everything = self.algebra.everything;
-        let egress = self.look_up(source, Direction::Egress, destination, family);
-        let ingress = self.look_up(destination, Direction::Ingress, source, family);
+        let Self { rows, algebra, .. } = self;
+        let egress = rows.look_up(source, Direction::Egress, destination, family, algebra);
+        let ingress = rows.look_up(destination, Direction::Ingress, source, family, algebra);
         let mut bounds =
             self.algebra.intersection(egress.unwrap_or(everything), ingress.unwrap_or(everything));
         if self.is_at_node(destination) {
@@ -316,7 +274,8 @@ impl<'a> Reach<'a> {
                 if self.engine.common_family(source, destination, family) == Truth::No {
                     continue;
                 }
-                match self.look_up(destination, Direction::Ingress, source, family) {
+                let Self { rows, algebra, .. } = self;
+                match rows.look_up(destination, Direction::Ingress, source, family, algebra) {
                     // If the destination counts as its node, no policy selects it.
                     _ if self.is_host(destination) => return Connections::all(),
                     None => return Connections::all(),
@@ -329,99 +288,6 @@ impl<'a> Reach<'a> {
 
     fn is_host(&self, group: Group) -> bool {
         group.cohort().is_some_and(|cohort| self.engine.class(cohort).host_network)
-    }
-
-    /// Returns the rows of a class, or `None` if no policy selects it.
-    fn alternatives_of(&mut self, class: ClassId, direction: Direction) -> Option<Id<Alternatives>> {
-        if let Some(known) = self.alternatives_of.get(&(class, direction)) {
-            return *known;
-        }
-        let engine = self.engine;
-        let (id, class) = (class, &engine.classes[class]);
-        let list = engine.list_of(class, direction).filter(|list| !engine.lists[*list].is_empty());
-        let found = list.map(|list| {
-            let ports = self.have_names(list, direction).then(|| engine.ports_of(class).to_vec());
-            let subject = Subject { direction, host_network: class.host_network, ports };
-            let key = (list, subject);
-            match self.alternatives_ids.get(&key) {
-                Some(known) => *known,
-                None => {
-                    let rows = self.new_alternatives(list, class, &key.1);
-                    self.alternatives_ids.insert(key, rows);
-                    rows
-                }
-            }
-        });
-        self.alternatives_of.insert((id, direction), found);
-        found
-    }
-
-    /// Returns whether port names of these policies are resolved on their subjects.
-    fn have_names(&mut self, list: Id<PolicyList>, direction: Direction) -> bool {
-        let engine = self.engine;
-        direction == Direction::Ingress
-            && *self.have_names.entry((list, direction)).or_insert_with(|| {
-                let mut rules =
-                    engine.lists[list].iter().flat_map(|each| engine.rules(each.policy, direction));
-                rules.any(|rule| rule.rule.ports.have_names())
-            })
-    }
-
-    fn new_alternatives(
-        &mut self,
-        list: Id<PolicyList>,
-        class: &Class,
-        subject: &Subject,
-    ) -> Id<Alternatives> {
-        let Self { engine, algebra, rows, row_ids, .. } = self;
-        let policies = &engine.lists[list];
-        let is_known = |each: &Selecting| each.how.facts().is_none() || !engine.is_in_union(each.policy);
-        let (mut ids, mut is_costly) = (Vec::new(), false);
-        if policies.iter().all(is_known) {
-            rows.push(Row::new(engine, class, subject.direction, policies, algebra));
-            ids.push(rows.len() - 1);
-        } else {
-            for policies in engine.alternatives(policies) {
-                let id = row_ids.entry((policies, subject.clone()));
-                let id = id.or_insert_with_key(|(policies, _)| {
-                    rows.push(Row::new(engine, class, subject.direction, policies, algebra));
-                    rows.len() - 1
-                });
-                ids.push(*id);
-            }
-            is_costly = true;
-        }
-        is_costly |= ids.iter().filter_map(|id| rows.get(*id)).any(Row::is_costly);
-        self.alternatives.push(Alternatives { rows: ids, is_costly })
-    }
-
-    /// Returns what a subject and a remote end may exchange, or `None` if no policy selects the subject.
-    fn look_up(
-        &mut self,
-        subject: Group,
-        direction: Direction,
-        remote: Group,
-        family: IpFamily,
-    ) -> Option<BoundsId> {
-        let engine = self.engine;
-        let class = engine.class_id(subject.cohort()?);
-        let id = self.alternatives_of(class, direction)?;
-        let Self { algebra, rows, alternatives, cells, .. } = self;
-        let Alternatives { rows: ids, is_costly } = &alternatives[id];
-        if let Some(known) = cells.get(&(id, remote, family)).filter(|_| *is_costly) {
-            return Some(*known);
-        }
-        let view = View { engine, subject: &engine.classes[class], direction, family };
-        let mut all = ids.iter().filter_map(|id| rows.get(*id));
-        let first = all.next()?.bounds(view, remote, algebra);
-        let bounds = all.fold(first, |bounds, row| {
-            let other = row.bounds(view, remote, algebra);
-            algebra.either(bounds, other)
-        });
-        if *is_costly {
-            cells.insert((id, remote, family), bounds);
-        }
-        Some(bounds)
     }
 }
 
@@ -508,7 +374,7 @@ mod tests {
             }
         }
         // One for none of the policies, and one for each of them.
-        assert_eq!(reach.rows.len(), 1 + usize::from(COUNT));
+        assert_eq!(reach.rows.count(), 1 + usize::from(COUNT));
         // One for each remote end. No policy is about egress.
         assert_eq!(reach.facts.len(), groups.len());
     }

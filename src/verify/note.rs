@@ -18,7 +18,7 @@ pub(super) fn notes(cluster: &Cluster, tenancy: &Tenancy, options: &Options) -> 
     let mut notes = Vec::new();
     let mut add = |pods: Vec<&Pod>, why: &str| {
         if !pods.is_empty() {
-            let pods: Vec<Identity> = pods.into_iter().map(Identity::of_pod).collect();
+            let pods: Vec<_> = pods.into_iter().map(Identity::of_pod).collect();
             notes.push(format!("{}: {why}", names(&pods, ["pod", "pods"])));
         }
     };
