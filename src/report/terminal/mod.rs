@@ -1,5 +1,6 @@
 //! The report for people: the verdict first, then the problems, then the rest.
 
+mod alone;
 mod headline;
 mod notes;
 mod sections;
@@ -18,6 +19,7 @@ pub(super) use sections::findings;
 pub fn terminal(run: &RunDocument, everything: bool) -> String {
     let mut report = Report { page: Page::new(everything), run };
     report.verdict();
+    report.alone();
     report.sections();
     report.latency();
     report.matrices();
