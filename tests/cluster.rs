@@ -9,6 +9,7 @@ mod externals;
 mod faults;
 mod fuzz;
 mod guide;
+mod host_network;
 mod live;
 mod lost;
 mod restrictions;

@@ -127,22 +127,14 @@ impl Agent {
     ///
     /// # Errors
     /// If the agent cannot be reached, or if one of these is wrong.
-    pub async fn connect_to_any(
-        called: String,
-        token: String,
-        way: Box<dyn Connect>,
-    ) -> Result<Self, Error> {
+    pub async fn connect_to_any(called: String, token: String, way: Box<dyn Connect>) -> Result<Self, Error> {
         let (agent, info) = Self::introduced(called, token, way).await?;
         agent.check_version(&info, "start the agent of this version there")?;
         Ok(Self { name: info.name, ..agent })
     }
 
     /// Connects to an agent, and asks it who it is.
-    async fn introduced(
-        name: String,
-        token: String,
-        way: Box<dyn Connect>,
-    ) -> Result<(Self, Info), Error> {
+    async fn introduced(name: String, token: String, way: Box<dyn Connect>) -> Result<(Self, Info), Error> {
         let (connection, arrivals_seen, since) = (Mutex::default(), Mutex::default(), Instant::now());
         let (is_down, capabilities) = (AtomicBool::default(), OnceCell::default());
         let nonces = Nonces::draw().map_err(|error| super::no_random_numbers(&error))?;

@@ -52,7 +52,9 @@ fn api(text: &str) -> Result<String, String> {
     });
     match is_address || is_name {
         true => Ok(text.to_owned()),
-        false => Err(format!("`{text}` is not HOST:PORT, such as 127.0.0.1:{CONTROL_PORT} or [::1]:{CONTROL_PORT}")),
+        false => Err(format!(
+            "`{text}` is not HOST:PORT, such as 127.0.0.1:{CONTROL_PORT} or [::1]:{CONTROL_PORT}"
+        )),
     }
 }
 
@@ -109,7 +111,8 @@ mod tests {
     #[test]
     fn a_host_has_a_name_and_addresses_and_an_api() {
         let parsed = |text: &str| {
-            host(text).map(|OutsideHost { name, addresses, control }| format!("{name} {addresses:?} {control}"))
+            host(text)
+                .map(|OutsideHost { name, addresses, control }| format!("{name} {addresses:?} {control}"))
         };
         let at = |text: &str| parsed(text).unwrap();
         assert_eq!(at("a=192.0.2.1"), "a [192.0.2.1] 192.0.2.1:15119");
@@ -117,8 +120,19 @@ mod tests {
         assert_eq!(at("a=192.0.2.1@[::1]:80"), "a [192.0.2.1] [::1]:80");
         assert_eq!(at("a=192.0.2.1@bastion.example:15119"), "a [192.0.2.1] bastion.example:15119");
         for wrong in [
-            "a", "=192.0.2.1", "a=", "a=b", "A b=192.0.2.1", "a=192.0.2.1,192.0.2.2", "a=127.0.0.1", "a=0.0.0.0",
-            "a=192.0.2.1@", "a=192.0.2.1@host", "a=192.0.2.1@host:0", "a=192.0.2.1@::1", "a=192.0.2.1@a b:1",
+            "a",
+            "=192.0.2.1",
+            "a=",
+            "a=b",
+            "A b=192.0.2.1",
+            "a=192.0.2.1,192.0.2.2",
+            "a=127.0.0.1",
+            "a=0.0.0.0",
+            "a=192.0.2.1@",
+            "a=192.0.2.1@host",
+            "a=192.0.2.1@host:0",
+            "a=192.0.2.1@::1",
+            "a=192.0.2.1@a b:1",
         ] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }

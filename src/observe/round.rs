@@ -260,8 +260,9 @@ impl<B: Backend> Rounds<'_, B> {
         self.lost.take(&arrived.sent, &arrived.paths);
         let canaries = self.probing.canaries;
         let translated = arrived.path_sources.iter();
-        self.translated
-            .extend(translated.filter_map(|(path, source)| Some((*path, canaries.translated(*path, *source)?))));
+        self.translated.extend(
+            translated.filter_map(|(path, source)| Some((*path, canaries.translated(*path, *source)?))),
+        );
         for (probe, legs) in probes {
             let cell = sendable.get(probe).copied();
             sightings.extend(cell.and_then(|cell| self.sighting(cell, &legs, sent, &arrived)));

@@ -28,7 +28,8 @@ pub struct Deployed {
 impl World {
     /// Adds what the backend knows of this state.
     pub fn complete(&mut self, deployed: &Deployed) {
-        let Deployed { addresses, namespace_labels, pod_labels, absent, assigned_nodes, assigned_hosts } = deployed;
+        let Deployed { addresses, namespace_labels, pod_labels, absent, assigned_nodes, assigned_hosts } =
+            deployed;
         let fill_in = |own: &mut Vec<IpAddr>, name: EndpointName| {
             if let Some(addresses) = addresses.get(&name) {
                 own.clone_from(addresses);

@@ -143,11 +143,13 @@ fn no_path_from_outside_is_no_outage() {
     let routes = hosts[0].execute(&["ip", "route", "show", "root", "10.245.0.0/16"]);
     assert_eq!(routes.lines().count(), 2, "{routes}");
     for route in routes.lines() {
-        hosts[0].execute(&[&["ip", "route", "del"][..], &route.split_whitespace().collect::<Vec<_>>()].concat());
+        hosts[0]
+            .execute(&[&["ip", "route", "del"][..], &route.split_whitespace().collect::<Vec<_>>()].concat());
     }
     let finished = run_with(&cluster, &hosts, &[&scenario_file("external-replies")]);
     for route in routes.lines() {
-        hosts[0].execute(&[&["ip", "route", "add"][..], &route.split_whitespace().collect::<Vec<_>>()].concat());
+        hosts[0]
+            .execute(&[&["ip", "route", "add"][..], &route.split_whitespace().collect::<Vec<_>>()].concat());
     }
     let report = finished.json();
     assert_eq!((finished.code, accused(&report)), (Some(3), vec![]), "{}", finished.stderr);
@@ -206,7 +208,8 @@ fn a_host_stands_for_an_external_of_its_name() {
     let of = |name: &str| found.iter().filter(move |(place, _)| place.starts_with(name)).collect::<Vec<_>>();
     assert!(of("default-deny").iter().all(|(_, cell)| cell["verdict"] == "match"), "{found:?}");
     let partner = of("egress-gateway").into_iter();
-    let partner = partner.filter(|(_, cell)| cell["to"] == "external:partner" || cell["from"] == "external:partner");
+    let partner =
+        partner.filter(|(_, cell)| cell["to"] == "external:partner" || cell["from"] == "external:partner");
     for (place, cell) in partner {
         assert_eq!(cell["verdict"], "skipped", "{place}: {cell}");
     }
@@ -241,7 +244,11 @@ fn agents_that_cannot_be_used_are_refused() {
         (vec![hosts[0].option_at(&node)], TOKEN, "belongs to node np-node1"),
         (vec![hosts[0].option_at("10.245.1.9")], TOKEN, "belongs to node np-node1 or its pods"),
         // The same agent under two names.
-        (vec![own.clone(), own.replace("office=203.0.113.10,2001:db8:0:10::1", "b=192.0.2.1")], TOKEN, "has the name of that of office"),
+        (
+            vec![own.clone(), own.replace("office=203.0.113.10,2001:db8:0:10::1", "b=192.0.2.1")],
+            TOKEN,
+            "has the name of that of office",
+        ),
     ] {
         let message = refusal(&options, token);
         assert!(message.contains(expected), "{expected}: {message}");

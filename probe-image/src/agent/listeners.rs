@@ -7,11 +7,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::Shared;
+use super::datagrams::Datagrams;
 use super::dns::{self, Responder};
 use super::socket::{self, Local, StreamProtocol};
 use super::strangers::{Admission, Strangers};
@@ -78,7 +79,7 @@ fn open_at(shared: &Rc<Shared>, listener: Listener, address: SocketAddr) -> io::
             tokio::task::spawn_local(accept(shared, socket, listener))
         }
         Transport::Udp | Transport::DnsUdp => {
-            let socket = socket::datagrams(address)?;
+            let socket = socket::answered_datagrams(address)?;
             tokio::task::spawn_local(receive(shared, socket, listener))
         }
     };
@@ -199,20 +200,20 @@ pub(super) async fn read_line(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(message)
 }
 
-async fn receive(shared: Rc<Shared>, socket: UdpSocket, listener: Listener) {
+async fn receive(shared: Rc<Shared>, socket: Datagrams, listener: Listener) {
     let mut buffer = vec![0; dns::LONGEST];
     loop {
         // An error here is an ICMP message about an earlier answer.
-        let Ok((length, source)) = socket.recv_from(&mut buffer).await else { continue };
-        let message = buffer.get(..length).unwrap_or_default();
-        let arrived = |nonce| record(&shared, nonce, source, listener);
+        let Ok(received) = socket.receive(&mut buffer).await else { continue };
+        let message = buffer.get(..received.length).unwrap_or_default();
+        let arrived = |nonce| record(&shared, nonce, received.source, listener);
         let answer = if listener.transport == Transport::DnsUdp {
             answer_query(&shared, message, listener, arrived)
         } else {
             answer_datagram(&shared, message, listener, arrived)
         };
         if let Some(answer) = answer {
-            let _ = socket.send_to(&answer, source).await;
+            let _ = socket.answer(&received, &answer).await;
         }
     }
 }

@@ -3,6 +3,7 @@
 mod arrivals;
 mod bridge;
 mod control;
+mod datagrams;
 mod descriptors;
 mod dns;
 mod enter;

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
+use super::datagrams::Datagrams;
 use crate::wire::{Capabilities, Capability, Family, Transport};
 
 /// A protocol with connections.
@@ -103,6 +104,11 @@ pub(super) fn listen(protocol: StreamProtocol, address: SocketAddr) -> io::Resul
 pub(super) fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = bound(address, Type::DGRAM, Protocol::UDP)?;
     UdpSocket::from_std(socket.into()).map_err(Local::setup)
+}
+
+/// Opens a port whose datagrams are answered from the address to which they were sent.
+pub(super) fn answered_datagrams(address: SocketAddr) -> io::Result<Datagrams> {
+    Datagrams::new(datagrams(address)?).map_err(Local::setup)
 }
 
 fn bound(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {

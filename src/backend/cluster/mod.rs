@@ -65,8 +65,8 @@ use node_agents::{Needs, NodeAgents};
 use nodes::Wanted;
 pub use objects::NO_SIDECARS;
 pub(crate) use objects::{MANAGED_BY, RUN};
-pub use outside::{OutsideHost, agent_name};
 use outside::Lease;
+pub use outside::agent_name;
 pub use places::Places;
 use pods::RunningPod;
 use purpose::{NODES, Purpose};
@@ -74,7 +74,7 @@ pub use read::{LiveSnapshot, Scope, read_cluster};
 use request::{apply, failed, persistently, say};
 use schedule::{Group, Schedule, Turn};
 use sentinels::Turns;
-pub use settings::{Control, PullPolicy, Resources, Settings};
+pub use settings::{Control, OutsideHost, PullPolicy, Resources, Settings};
 use shared::Shared;
 pub use site::{Site, TaintEffect, Toleration};
 

@@ -8,18 +8,15 @@ use k8s_openapi::api::core::v1 as core;
 use tokio::sync::OwnedMutexGuard;
 
 use super::deployment::Deployment;
-use super::objects::{Maker, POD_SECURITY};
+use super::objects::{Maker, privileged};
 use super::pods::RunningPod;
 use super::purpose::NODES;
 use super::shared::Shared;
 use crate::backend::{Agent, Canary, Error, LostPod, Place};
-use crate::policy::{Labels, Namespace, Node, Pod};
+use crate::policy::{Namespace, Node, Pod};
 use crate::scenario::Scenario;
 use crate::snapshot::Identity;
 use crate::world::{Action, Capability, EndpointName, World};
-
-/// Pod Security level of namespaces that have pods with `hostNetwork`.
-const LEVEL: &str = "privileged";
 
 /// What a scenario needs of nodes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -145,12 +142,6 @@ impl Running {
     }
 }
 
-/// Returns the label of a namespace that may have pods with `hostNetwork`.
-pub(super) fn privileged() -> Labels {
-    let (key, _) = POD_SECURITY;
-    Labels::from([(key.to_owned(), LEVEL.to_owned())])
-}
-
 /// Adds a node with its agent. The state does not say that the pod uses the network of the node: it would be one of the
 /// pods that the agent plays.
 fn add(world: &mut World, node: &str) {
@@ -171,7 +162,8 @@ impl Maker {
         security.run_as_non_root = Some(false);
         (security.run_as_user, security.run_as_group) = (Some(0), Some(0));
         for container in &mut spec.containers {
-            let capabilities = container.security_context.get_or_insert_default().capabilities.get_or_insert_default();
+            let capabilities =
+                container.security_context.get_or_insert_default().capabilities.get_or_insert_default();
             capabilities.add = Some(vec!["NET_BIND_SERVICE".to_owned()]);
         }
     }
@@ -240,7 +232,8 @@ mod tests {
         let other = agents.lease(Needs { node_ports: true, ..needs }, &names(&["c"])).await;
         assert_eq!(other.len(), 2);
         let wait = std::time::Duration::from_millis(50);
-        let waits = async || tokio::time::timeout(wait, agents.lease(needs, &names(&["c", "a"]))).await.is_err();
+        let waits =
+            async || tokio::time::timeout(wait, agents.lease(needs, &names(&["c", "a"]))).await.is_err();
         assert!(waits().await);
         drop((first, other));
         assert!(!waits().await);

@@ -25,8 +25,17 @@ pub(crate) const RUN: &str = "netproof.dev/run";
 /// Annotation of a pod with its namespace and name in the scenario that currently uses it.
 pub(super) const POD: &str = "netproof.dev/pod";
 
-/// Label that enforces a Pod Security level, which all namespaces have: key and value.
+/// Label that enforces a Pod Security level: key, and the value of most namespaces.
 pub(super) const POD_SECURITY: (&str, &str) = ("pod-security.kubernetes.io/enforce", "restricted");
+
+/// Pod Security level of namespaces whose pods use networks that are not their own.
+pub(super) const PRIVILEGED: &str = "privileged";
+
+/// Returns the label that lets a namespace have such pods.
+pub(super) fn privileged() -> Labels {
+    let (key, _) = POD_SECURITY;
+    Labels::from([(key.to_owned(), PRIVILEGED.to_owned())])
+}
 
 /// Annotations of pods that keep the sidecars of service meshes away: keys and values.
 pub const NO_SIDECARS: [(&str, &str); 2] =

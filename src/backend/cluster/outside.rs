@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
+use super::settings::OutsideHost;
 use super::survey::SurveyedNode;
 use crate::backend::{Agent, Canary, Connect, Error, Place, Stream, Unreachable};
 use crate::policy::{Cluster, ClusterPeer, Direction, IpBlock, IpFamily, Peer, Peers};
@@ -25,17 +26,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Returns the name with which the agent of a host outside of a cluster signs its answers.
 pub fn agent_name(host: &str) -> String {
     format!("{PREFIX}{host}")
-}
-
-/// A host outside of the cluster, as the user names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutsideHost {
-    /// Its name for reports. A scenario's external of this name may be played at other addresses than its own.
-    pub name: String,
-    /// The addresses at which pods reach it, at most one per family.
-    pub addresses: Vec<IpAddr>,
-    /// `HOST:PORT` of its agent's API.
-    pub control: String,
 }
 
 /// A host whose agent has answered.
@@ -188,7 +178,9 @@ impl Outside {
         cluster: &Cluster,
     ) -> Role {
         if self.0.is_empty() {
-            return Role::Absent("a run on a cluster has no agent outside of it, unless --external names one".to_owned());
+            return Role::Absent(
+                "a run on a cluster has no agent outside of it, unless --external names one".to_owned(),
+            );
         }
         let named = free.iter().find(|host| host.name == external.name);
         let stand_in = named.and_then(|host| Some((*host, host.instead_of(external)?)));
@@ -219,7 +211,10 @@ fn obstacle(
     external.addresses.iter().zip(addresses).find_map(|(own, other)| {
         let holder = all.iter().find(|it| it.name != external.name && it.addresses.contains(other));
         if let Some(holder) = holder {
-            return Some(format!("{other}, which stands for {own}, is the address of external:{}", holder.name));
+            return Some(format!(
+                "{other}, which stands for {own}, is the address of external:{}",
+                holder.name
+            ));
         }
         let policy = telling_apart(cluster, *own, *other)?;
         Some(format!("{policy} tells {other}, which stands for {own}, from it"))
@@ -326,7 +321,9 @@ mod tests {
 
     /// Returns a state with these externals, and a policy with this range.
     fn state(externals: &str, range: &str) -> World {
-        let topology = format!("topology:\n  namespaces: [{{name: x, pods: [{{name: a}}]}}]\n  externals: {externals}\n");
+        let topology = format!(
+            "topology:\n  namespaces: [{{name: x, pods: [{{name: a}}]}}]\n  externals: {externals}\n"
+        );
         state_after(&format!("{topology}{}", POLICY.replace("RANGE", range)), &["10.0.0.1"])
     }
 
@@ -343,14 +340,17 @@ mod tests {
     #[tokio::test]
     async fn addresses_count_more_than_names() {
         let outside = hosts(&[("b", &["192.0.2.1"]), ("a", &["2001:db8::2", "192.0.2.2"])]).await;
-        let world = state("[{name: a, ip: 192.0.2.1}, {name: b, ip: [192.0.2.2, \"2001:db8::2\"]}]", "192.0.2.1/32");
+        let world =
+            state("[{name: a, ip: 192.0.2.1}, {name: b, ip: [192.0.2.2, \"2001:db8::2\"]}]", "192.0.2.1/32");
         assert_eq!(roles(&outside, &world), ["a: b at 192.0.2.1", "b: a at 192.0.2.2,2001:db8::2"]);
     }
 
     #[tokio::test]
     async fn a_stand_in_has_an_address_that_no_policy_tells_apart() {
         let outside = hosts(&[("a", &["192.0.2.9", "2001:db8::9"])]).await;
-        let role = |ip: &str, range: &str| roles(&outside, &state(&format!("[{{name: a, ip: {ip}}}]"), range)).remove(0);
+        let role = |ip: &str, range: &str| {
+            roles(&outside, &state(&format!("[{{name: a, ip: {ip}}}]"), range)).remove(0)
+        };
         assert_eq!(role("203.0.113.1", "198.51.100.0/24"), "a: a at 192.0.2.9");
         assert_eq!(role("\"2001:db8::1\"", "\"2001:db8::/32\""), "a: a at 2001:db8::9");
         let differs = role("203.0.113.1", "203.0.113.0/24");
@@ -360,7 +360,10 @@ mod tests {
         // A hole tells them apart, too.
         let hole = role("203.0.113.1", "0.0.0.0/0, except: [192.0.2.0/24]");
         assert!(hole.contains("NetworkPolicy x/p tells"), "{hole}");
-        let taken = roles(&outside, &state("[{name: a, ip: 203.0.113.1}, {name: c, ip: [192.0.2.9, \"3fff::1\"]}]", "10.0.0.0/8"));
+        let taken = roles(
+            &outside,
+            &state("[{name: a, ip: 203.0.113.1}, {name: c, ip: [192.0.2.9, \"3fff::1\"]}]", "10.0.0.0/8"),
+        );
         assert!(taken[0].contains("is the address of external:c"), "{taken:?}");
         assert!(taken[1].contains("no --external has these addresses"), "{taken:?}");
     }
@@ -370,13 +373,18 @@ mod tests {
         let outside = hosts(&[("a", &["192.0.2.9"])]).await;
         let both = roles(&outside, &state("[{name: a, ip: [203.0.113.1, \"2001:db8::1\"]}]", "10.0.0.0/8"));
         assert!(both[0].contains("--external a has only 192.0.2.9"), "{both:?}");
-        assert!(roles(&Outside::default(), &state("[{name: a, ip: 203.0.113.1}]", "10.0.0.0/8"))[0].contains("unless --external"));
+        assert!(
+            roles(&Outside::default(), &state("[{name: a, ip: 203.0.113.1}]", "10.0.0.0/8"))[0]
+                .contains("unless --external")
+        );
     }
 
     #[tokio::test]
     async fn one_scenario_at_a_time_uses_a_host() {
         let outside = hosts(&[("a", &["192.0.2.1"]), ("b", &["192.0.2.2"]), ("c", &["192.0.2.3"])]).await;
-        let world = |externals: &str| scenario(&format!("topology: {{externals: {externals}}}\nsteps: [{{name: s}}]")).world;
+        let world = |externals: &str| {
+            scenario(&format!("topology: {{externals: {externals}}}\nsteps: [{{name: s}}]")).world
+        };
         let (one, other) = (world("[{name: x, ip: 192.0.2.1}]"), world("[{name: y, ip: 192.0.2.2}]"));
         let both = world("[{name: y, ip: 192.0.2.2}, {name: x, ip: 192.0.2.1}]");
         let first = outside.lease(&one).await;

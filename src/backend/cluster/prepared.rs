@@ -18,8 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
-use super::live::LEVEL;
-use super::objects::{MANAGED_BY, POD_SECURITY, RUN};
+use super::objects::{MANAGED_BY, POD_SECURITY, PRIVILEGED, RUN};
 use super::pods;
 use super::purpose::Purpose;
 use super::request::{Namespaced, ON_ITS_WAY, bounded, delete, failed, list, persistently};
@@ -90,7 +89,7 @@ impl Prepared {
             let found = get(client, name).await?;
             refuse_taken(name, &found.metadata)?;
             let (_, usual) = POD_SECURITY;
-            let level = if privileged.as_ref() == Some(name) { LEVEL } else { usual };
+            let level = if privileged.as_ref() == Some(name) { PRIVILEGED } else { usual };
             refuse_unlabelled(name, &found.metadata, level)?;
             refuse_other_values(name, found.labels(), site)?;
             refuse_used::<NetworkPolicy>(client, name).await?;

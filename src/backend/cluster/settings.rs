@@ -1,10 +1,10 @@
 //! Settings of a run on a cluster.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::connect::Target;
-use super::outside::OutsideHost;
 use super::site::Site;
 use crate::snapshot::Identity;
 
@@ -49,6 +49,17 @@ pub struct Settings {
     pub host_network: bool,
     /// Whether everything remains at the end of the run.
     pub keep: bool,
+}
+
+/// A host outside of the cluster, as the user names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutsideHost {
+    /// Its name for reports. A scenario's external of this name may be played at other addresses than its own.
+    pub name: String,
+    /// The addresses at which pods reach it, at most one per family.
+    pub addresses: Vec<IpAddr>,
+    /// `HOST:PORT` of its agent's API.
+    pub control: String,
 }
 
 /// The `resources` of a container: quantities by resource.

@@ -126,7 +126,9 @@ fn node(node: &Node) -> SurveyedNode {
         processors: capacity.map(|amount| processors(&amount.0)).unwrap_or_default(),
         boot_id: info.map(|info| info.boot_id.clone()).unwrap_or_default(),
         addresses: internal.filter_map(|address| address.address.parse().ok()).collect(),
-        pod_ranges: pod_ranges.flat_map(|ranges| ranges.iter().filter_map(|range| range.parse().ok())).collect(),
+        pod_ranges: pod_ranges
+            .flat_map(|ranges| ranges.iter().filter_map(|range| range.parse().ok()))
+            .collect(),
         images: images.flat_map(image_names).collect(),
         is_ready: is_ready.into_iter().any(|c| c.type_ == "Ready" && c.status == "True"),
         is_cordoned: spec.and_then(|spec| spec.unschedulable).unwrap_or_default(),

@@ -26,7 +26,12 @@ impl Lab {
             }
         }
         if let Some(fabric) = outside {
-            hosts.push(self.place_canary(Place::Outside(None), "outside-0", address::canary_outside(), fabric));
+            hosts.push(self.place_canary(
+                Place::Outside(None),
+                "outside-0",
+                address::canary_outside(),
+                fabric,
+            ));
         }
         hosts
     }

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1 as core;
 
 use super::{Deployment, Kind};
-use crate::backend::cluster::node_agents::privileged;
-use crate::backend::cluster::objects::POD_SECURITY;
+use crate::backend::cluster::objects::{POD_SECURITY, privileged};
 use crate::backend::cluster::shared::Shared;
 use crate::backend::{Agent, Error};
-use crate::policy::{Labels, Namespace, Pod};
+use crate::policy::{Labels, Namespace, Pod, Service};
 use crate::snapshot::Identity;
 use crate::world::{Absence, Capability, Deployed, EndpointName, World};
 
@@ -32,10 +31,8 @@ impl Deployment {
         let host_pods = self.pods.iter().filter(|(_, running)| running.pod.host_network);
         let host_pods: Vec<Identity> = host_pods.map(|(pod, _)| pod.clone()).collect();
         self.remove_pods(&host_pods).await?;
-        let has_port = |(_, service): &(&Identity, &crate::policy::Service)| {
-            service.ports.iter().any(|port| port.node_port.is_some())
-        };
-        let services = self.services.iter().filter(has_port);
+        let has_port = |service: &Service| service.ports.iter().any(|port| port.node_port.is_some());
+        let services = self.services.iter().filter(|(_, service)| has_port(service));
         let services: Vec<Identity> = services.map(|(service, _)| service.clone()).collect();
         self.delete::<core::Service>(services.iter()).await?;
         self.services.retain(|service, _| !services.contains(service));
@@ -53,9 +50,7 @@ impl Deployment {
 
     /// Returns the agent of the node whose network a pod uses. `None` if it has its own network, or there is no agent.
     pub(super) fn node_agent(&self, pod: &Pod) -> Option<Arc<Agent>> {
-        let EndpointName::Node(node) = EndpointName::Node(pod.node.clone().filter(|_| pod.host_network)?) else {
-            return None;
-        };
+        let node = pod.node.clone().filter(|_| pod.host_network)?;
         self.agents.get(&EndpointName::Node(node)).cloned()
     }
 
@@ -67,22 +62,30 @@ impl Deployment {
     /// Returns the label that a namespace needs for pods with `hostNetwork`. Empty without such pods.
     pub(super) fn level_of(&self, namespace: &Namespace, world: &World) -> Labels {
         let (key, _) = POD_SECURITY;
-        let is_in = |pod: &&Pod| pod.namespace == namespace.name && pod.host_network;
-        let has_any = !self.node_agents.is_empty() && world.cluster.pods.iter().any(|pod| is_in(&pod));
+        let is_in = |pod: &Pod| pod.namespace == namespace.name && pod.host_network;
+        let has_any = !self.node_agents.is_empty() && world.cluster.pods.iter().any(is_in);
         if has_any && !namespace.labels.contains_key(key) { privileged() } else { Labels::new() }
     }
 
     /// Returns the nodes, and the pods with `hostNetwork`, that cannot be measured.
     pub(super) fn absent_on_nodes(&self, world: &World) -> Vec<(EndpointName, Absence)> {
         let why = |logical: Option<&str>| match (self.node_agents.is_empty(), logical) {
-            (true, _) => Some("a run on a cluster opens no ports on its nodes, unless --host-network allows it".to_owned()),
+            (true, _) => Some(
+                "a run on a cluster opens no ports on its nodes, unless --host-network allows it".to_owned(),
+            ),
             (false, Some(logical)) if self.own_node(logical, world).is_some() => None,
             (false, _) => {
                 let (wanted, found) = (world.cluster.nodes.len(), self.node_agents.len());
-                Some(format!("the scenario has {wanted} nodes, and the run {found}: one node would play several"))
+                Some(format!(
+                    "the scenario has {wanted} nodes, and the run {found}: one node would play several"
+                ))
             }
         };
-        let nodes = world.cluster.nodes.iter().map(|node| (EndpointName::Node(node.name.clone()), Some(node.name.as_str())));
+        let nodes = world
+            .cluster
+            .nodes
+            .iter()
+            .map(|node| (EndpointName::Node(node.name.clone()), Some(node.name.as_str())));
         let host_pods = world.cluster.pods.iter().filter(|pod| pod.host_network);
         let host_pods = host_pods.map(|pod| (EndpointName::of_pod(pod), pod.node.as_deref()));
         let absent = nodes.chain(host_pods).filter_map(|(endpoint, logical)| {

@@ -16,16 +16,13 @@ use super::helper_pod::CAPABILITIES;
 use super::preflight::{self, dry_run};
 use crate::backend::cluster::access;
 use crate::backend::cluster::deployment::Deployment;
-use crate::backend::cluster::objects::POD_SECURITY;
+use crate::backend::cluster::objects::{POD_SECURITY, PRIVILEGED, privileged};
 use crate::backend::cluster::purpose::HELPERS;
 use crate::backend::cluster::shared::Shared;
 use crate::backend::{Agent, Error, LostPod, ask_all};
-use crate::policy::{Labels, Namespace, Node, Pod};
+use crate::policy::{Namespace, Node, Pod};
 use crate::snapshot::Identity;
 use crate::world::{Deployed, EndpointName, World};
-
-/// Pod Security level of the helpers' namespace.
-pub(in crate::backend::cluster) const LEVEL: &str = "privileged";
 
 /// The helpers of a check.
 pub(super) struct Helpers {
@@ -134,16 +131,10 @@ impl Helpers {
     }
 }
 
-/// Returns the labels of the helpers' namespace.
-fn labels() -> Labels {
-    let (key, _) = POD_SECURITY;
-    Labels::from([(key.to_owned(), LEVEL.to_owned())])
-}
-
 /// Returns a state of which only the helpers exist.
 fn state<'a>(pods: impl Iterator<Item = &'a Helped>) -> World {
     let mut world = World::default();
-    world.cluster.namespaces = vec![Namespace::new(HELPERS, labels())];
+    world.cluster.namespaces = vec![Namespace::new(HELPERS, privileged())];
     for Helped { running, helper } in pods {
         if !world.cluster.nodes.iter().any(|node| node.name == running.node) {
             let (addresses, external_addresses) = (Vec::new(), Vec::new());
@@ -169,7 +160,7 @@ pub(super) async fn check(shared: &Shared, world: &World) -> Result<Vec<String>,
         prepared.helpers().ok_or_else(|| {
             let (key, _) = POD_SECURITY;
             Error::Unavailable(format!(
-                "--prepared-namespaces: name a second namespace, with the label {key}={LEVEL}: the pods that enter the \
+                "--prepared-namespaces: name a second namespace, with the label {key}={PRIVILEGED}: the pods that enter the \
                  networks of running pods are created there"
             ))
         })
@@ -212,7 +203,7 @@ async fn try_out(
         let pods: Api<core::Pod> = Api::namespaced(client.clone(), namespace);
         dry_run(&pods, &object).await.err()
     } else {
-        let object = maker.namespace(namespace, maker.namespace_labels(&labels()));
+        let object = maker.namespace(namespace, maker.namespace_labels(&privileged()));
         let namespaces: Api<core::Namespace> = Api::all(client.clone());
         dry_run(&namespaces, &object).await.err()
     };
@@ -220,7 +211,7 @@ async fn try_out(
     let (key, _) = POD_SECURITY;
     Err(Error::Unavailable(format!(
         "the cluster refuses the pods that enter the networks of running pods: {refusal}: they need a namespace with \
-         {key}={LEVEL}, user 0, hostPID and the capabilities {}",
+         {key}={PRIVILEGED}, user 0, hostPID and the capabilities {}",
         CAPABILITIES.join(", ")
     )))
 }

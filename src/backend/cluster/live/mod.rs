@@ -42,7 +42,6 @@ use crate::snapshot::{Identity, Unmodelled};
 use crate::world::World;
 pub(super) use helper_pod::Entry;
 use helpers::Helpers;
-pub(super) use helpers::LEVEL;
 use intact::Recorded;
 pub(super) use objects::{NEVER, OWNER, readiness_gates};
 pub(super) use owners::Owners;
