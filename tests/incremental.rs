@@ -473,3 +473,20 @@ fn a_change_is_reported_for_the_pairs_that_it_concerns() {
     let changed = live.apply(Change::SetPod(Box::new(simple_pod("new", "web"))));
     assert_eq!((changed.pods.len(), changed.pairs.len()), (1, 0), "{changed:?}");
 }
+
+/// Regression test: pods that no policy told apart stayed together when a policy read a label that only one of them has,
+/// and all of them were isolated.
+#[test]
+fn a_label_that_is_read_for_the_first_time_tells_pods_apart() {
+    let bare = Pod { labels: Labels::new(), ..simple_pod("bare", "") };
+    let cluster = Cluster { pods: vec![simple_pod("web", "web"), bare], ..Cluster::default() };
+    let mut live = Live::new(cluster);
+    live.apply(Change::SetPolicy(web_policy(&[])));
+    let mut reach = live.engine().reach();
+    let [web, bare] = ["web", "bare"].map(|name| reach.pod(live.pod("x", name).unwrap()).unwrap());
+    let may_be_sent = |reach: &mut netproof::policy::Reach<'_>, to| {
+        let id = reach.between(&[web], &[to]);
+        !reach.connections(id).is_empty()
+    };
+    assert_eq!([web, bare].map(|to| may_be_sent(&mut reach, to)), [false, true]);
+}
