@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::world::EndpointName;
 
 /// Time between two connections to one program.
-const INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_millis(1_100);
 
 /// When programs of others were last connected to.
 #[derive(Debug, Default)]

@@ -24,20 +24,19 @@ fn run_beside(cluster: &Cluster, options: &[&str], then: impl FnOnce(Stopped)) -
     arguments.extend(options);
     let mut running = cluster.start(&arguments);
     let mut stderr = BufReader::new(running.stderr.take().unwrap());
-    let (mut ended, mut line) = (0, String::new());
-    while ended < 2 && stderr.read_line(&mut line).unwrap() > 0 {
-        ended += usize::from(line.starts_with('['));
-        line.clear();
+    let (mut ended, mut lines) = (0, String::new());
+    while ended < 2 {
+        let known = lines.len();
+        if stderr.read_line(&mut lines).unwrap() == 0 {
+            break;
+        }
+        ended += usize::from(lines[known..].starts_with('['));
     }
     then(stopped);
     // Both ends of the pipes are read, so that the program never waits.
-    let rest = std::thread::spawn(move || {
-        let mut rest = String::new();
-        stderr.read_to_string(&mut rest).map(|_| rest)
-    });
+    let rest = std::thread::spawn(move || stderr.read_to_string(&mut lines).map(|_| lines));
     let output = running.wait_with_output().unwrap();
-    let rest = rest.join().unwrap().unwrap();
-    Finished { stderr: rest, ..Finished::from(output) }
+    Finished { stderr: rest.join().unwrap().unwrap(), ..Finished::from(output) }
 }
 
 #[test]
