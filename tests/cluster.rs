@@ -3,6 +3,7 @@
 
 mod access;
 mod agents;
+mod alone;
 mod cleanup;
 mod faults;
 mod fuzz;

@@ -16,7 +16,7 @@ use netproof::scenario::{Claim, Demonstrates, SpecRule};
 use netproof::snapshot::Unmodelled;
 use netproof::source::Text;
 use netproof::verdict::{
-    Attempt, Cause, CellResult, Change, DeliveredUntil, Environment, Fate, Nodes, Observation,
+    Alone, Attempt, Beside, Cause, CellResult, Change, DeliveredUntil, Environment, Fate, Nodes, Observation,
     OpenConnection, Repetitions, RunResult, ScenarioFailure, ScenarioResult, Settling, StepResult,
     TimeToSettle, Verdict, merge, with_earlier,
 };
@@ -74,6 +74,7 @@ pub(crate) fn cell(
         delivered_until: None,
         nodes: Nodes { from: Some("node-1".to_owned()), to: Some("node-2".to_owned()) },
         repeated: [].into(),
+        alone: None,
     }
 }
 
@@ -129,6 +130,7 @@ pub(crate) fn scenario(name: &str, steps: Vec<StepResult>) -> ScenarioResult {
         took: Duration::from_millis(640),
         repetitions: None,
         required: [].into(),
+        beside: None,
     }
 }
 
@@ -255,7 +257,7 @@ fn a_document_is_read_as_it_was_written() {
     let with_profile =
         RunResult { profiles: plugin().iter().map(Profile::applied).collect(), ..run(vec![excused]) };
     let proves_less = RunResult { requested_share: Some(0.01), ..run(vec![good()]) };
-    for result in [everything, with_profile, slow(), proves_less] {
+    for result in [everything, with_profile, slow(), proves_less, beside_others()] {
         let mut document = RunDocument::from(&result);
         let earlier = RunDocument { scenarios: document.scenarios[..1].to_vec(), ..document.clone() };
         document.comparison = Some(Box::new(compare(&earlier, &document, Thresholds::default())));
@@ -290,6 +292,47 @@ fn a_run_that_proves_less_than_it_was_asked_for() {
     assert_eq!(code(&result), 3);
     assert_snapshot!("junit, less proved", junit(&result));
     assert_eq!(code(&RunResult { requested_share: Some(0.78), ..result }), 0);
+}
+
+/// Three scenarios failed while others ran: one only then, one also alone, and one was not run alone.
+fn beside_others() -> RunResult {
+    let leak = |from| cell(from, "b", Decision::Deny, Observation::Connected, Verdict::Leak);
+    let well = |from| cell(from, "b", Decision::Deny, Observation::Dropped, Verdict::Match);
+    let beside = |others: &[&str]| {
+        let others = others.iter().map(|name| (*name).to_owned()).collect();
+        Some(Beside { others, alone: None })
+    };
+    let of = |name, others: &[&str], cells| ScenarioResult {
+        beside: beside(others),
+        ..scenario(name, vec![step("deny", cells)])
+    };
+    let innocent = of("innocent", &["bad-policy", "too-long"], vec![leak("a"), leak("c")]);
+    let innocent = innocent.with_alone(&of("innocent", &[], vec![well("a"), well("c")]));
+    // Another cell leaks alone. That is a leak, too.
+    let bad_policy = of("bad-policy", &["innocent"], vec![leak("a"), leak("c"), well("d")]);
+    let bad_policy = bad_policy.with_alone(&of("bad-policy", &[], vec![leak("a"), well("c"), leak("d")]));
+    let mut too_long = of("too-long", &["innocent"], vec![leak("a")]);
+    if let Some(beside) = &mut too_long.beside {
+        beside.alone = Some(Alone::NotRun("it would have made the run more than twice as long".to_owned()));
+    }
+    run(vec![good(), innocent, bad_policy, too_long])
+}
+
+#[test]
+fn what_differs_only_beside_other_scenarios_is_told_from_what_differs_alone() {
+    let result = beside_others();
+    assert_snapshot!("terminal, beside others", terminal(&result, false));
+    assert_eq!(code(&result), 1);
+    let verdicts = |name: &str| -> Vec<_> {
+        let scenario = result.scenarios.iter().find(|scenario| scenario.name == name).unwrap();
+        let cells = scenario.steps.iter().flat_map(|step| &step.cells);
+        cells.map(|cell| (cell.verdict.clone(), cell.alone.clone())).collect()
+    };
+    use Verdict::{Leak, Match};
+    assert_eq!(verdicts("innocent"), [(Leak, Some(Match)), (Leak, Some(Match))]);
+    assert_eq!(verdicts("bad-policy"), [(Leak, Some(Leak)), (Leak, Some(Match)), (Leak, Some(Leak))]);
+    assert_eq!(verdicts("too-long"), [(Leak, None)]);
+    assert_eq!(verdicts("good").iter().filter(|(_, alone)| alone.is_some()).count(), 0);
 }
 
 #[test]

@@ -89,6 +89,11 @@ pub(crate) fn pair(from: &str, to: &str) -> (String, String) {
     (from.to_owned(), to.to_owned())
 }
 
+/// Returns the guide's tenants, each with itself.
+fn within() -> BTreeSet<(String, String)> {
+    ["tenant-a", "tenant-b"].map(|name| pair(name, name)).into()
+}
+
 /// Returns the pairs of the guide's tenants.
 pub(crate) fn both_directions() -> BTreeSet<(String, String)> {
     [pair("tenant-a", "tenant-b"), pair("tenant-b", "tenant-a")].into()
@@ -265,7 +270,9 @@ fn fewer_probes_are_those_between_tenants_and_the_report_says_what_is_left_out()
     assert!(document["coverage"]["leftOut"].as_u64().unwrap() > 40);
     let tenants = ["tenant-a", "tenant-b"].into_iter();
     let of_nobody = tenants.flat_map(|it| [pair(it, "others"), pair("others", it)]);
-    assert_eq!(pairs(&document, "isolated"), of_nobody.chain(both_directions()).collect());
+    assert_eq!(pairs(&document, "isolated"), both_directions());
+    // DNS and the shared ingress are open, whatever a probe pod of no tenant may do.
+    assert_eq!(pairs(&document, "open"), of_nobody.collect());
     let text = guide().verify("fewer", &["--max-probes", "40"]).exits(0).stdout;
     assert!(text.contains("left out by --max-probes: "), "{text}");
     // One question is about one direction.
@@ -390,7 +397,9 @@ fn groups_of_namespaces_are_tenants_without_a_file() {
     let document = document.exits(0).json();
     let of_nobody =
         ["tenant-a", "tenant-b"].into_iter().flat_map(|it| [pair(it, "others"), pair("others", it)]);
-    assert_eq!(pairs(&document, "isolated"), of_nobody.chain(both_directions()).collect());
+    assert_eq!(pairs(&document, "isolated"), both_directions());
+    // DNS and the shared ingress are open, whatever a probe pod of no tenant may do.
+    assert_eq!(pairs(&document, "open"), of_nobody.chain(within()).collect());
     let named = netproof(&["verify", &manifests], &[]).exits(0);
     assert!(named.stderr.contains("by label tenant.platform.example/name"), "{}", named.stderr);
 }
@@ -401,6 +410,53 @@ fn a_namespace_that_several_tenants_own_is_named() {
     assert_eq!(document["coOwned"].as_array().unwrap().len(), 1, "{}", document["coOwned"]);
     let text = Example::read("dispatch").verify("owned", &[]).exits(0).stdout;
     assert!(text.contains("co-owned: "), "{text}");
+}
+
+/// Returns the policy gaps that no probe has shown, as a person sees them, and the matrix.
+fn by_policy(example: Example, name: &str) -> (String, BTreeSet<(String, String)>) {
+    let gaps = pairs(&example.json(name, &[]), "policyGap");
+    let text = example.verify(name, &[]).exits(1).stdout;
+    let section = text.split_once("By policy  ").unwrap_or_else(|| panic!("{text}")).1;
+    (section.split("\n\n").next().unwrap().to_owned(), gaps)
+}
+
+/// Regression: a gap that a probe had shown hid a wider one with the same reason, such as the internet behind a DNS server.
+#[test]
+fn a_gap_that_was_probed_hides_no_wider_one() {
+    let dns = "  - to:\n    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}";
+    let internet = format!("  - to: [{{ipBlock: {{cidr: 0.0.0.0/0}}}}]\n{dns}");
+    let (section, gaps) = by_policy(guide().with_in("tenant-a-prod", dns, &internet), "wider");
+    let line = section.lines().find(|line| line.contains("tenant-a-prod/web → address ")).unwrap();
+    assert!(line.contains("wanted deny, the policies allow it"), "{section}");
+    let why = "allowed by tenant-a-prod/allow-same-namespace-and-dns egress[1]";
+    assert!(section.lines().any(|line| line.contains(why)), "{section}");
+    assert_eq!(gaps, [pair("tenant-a", "others")].into());
+}
+
+/// Regression: a rule for all pods of a namespace looked like one for the only pod that is there today.
+#[test]
+fn pods_that_may_be_started_in_a_namespace_that_a_rule_names_count() {
+    let narrow = "      podSelector: {matchLabels: {k8s-app: kube-dns}}\n    ports:\n    - {protocol: UDP";
+    let wide = "    ports:\n    - {protocol: UDP";
+    let (section, gaps) = by_policy(guide().with_in("tenant-a-prod", narrow, wide), "wide");
+    assert!(section.contains("tenant-a-prod/web → kube-system/any-pod"), "{section}");
+    // The matrix says so, too: it showed `open` beside a policy gap that was not probed.
+    assert_eq!(gaps, [pair("tenant-a", "others")].into());
+}
+
+/// Everybody may send to the second tenant, and only the egress policies of the first one deny it.
+#[test]
+fn isolation_that_rests_on_the_sender_alone_is_named() {
+    let document = open_guide().json("sender", &[]);
+    let closed = document["closedBySender"].as_array().unwrap();
+    let pairs: Vec<_> = closed.iter().map(|it| (&it["tenant"], &it["into"])).collect();
+    assert_eq!(pairs, [(&json!("tenant-a"), &json!("tenant-b"))]);
+    assert_eq!(guide().json("sender", &[])["closedBySender"], json!([]));
+    let text = open_guide().verify("sender", &[]).exits(1).stdout;
+    assert!(
+        text.contains("Closed by the sender") && text.contains("    tenant-a → tenant-b  tenant-a-prod/"),
+        "{text}"
+    );
 }
 
 /// A label of a policy that is nearly that of a pod is probably why a connection is closed.

@@ -52,6 +52,8 @@ struct View {
     bar: Option<ProgressBar>,
     requested: usize,
     finished: usize,
+    /// Whether scenarios are run again, alone.
+    is_alone: bool,
     /// The name of each running scenario, and the last thing that it finished.
     running: BTreeMap<usize, (String, String)>,
 }
@@ -68,6 +70,9 @@ impl View {
                 self.requested = *requested;
                 self.running.insert(*index, (name.clone(), String::new()));
             }
+            Event::AloneStarted { requested } => {
+                (self.requested, self.finished, self.is_alone) = (*requested, 0, true);
+            }
             Event::Baseline { index, cells, .. } => {
                 self.has_finished(*index, &format!("{} cells", thousands(*cells)));
             }
@@ -83,16 +88,18 @@ impl View {
                 // The error ends the run, and the command prints it.
                 let is_printed_later = result.failure.as_ref().is_some_and(|failure| failure.everywhere);
                 if self.bar.is_none() && !is_printed_later {
-                    let line = lines(&line(result));
+                    let (line, alone) = (lines(&line(result)), if self.is_alone { "alone: " } else { "" });
                     // An error means that standard error is closed: no user reads it.
-                    let _ = writeln!(std::io::stderr(), "[{}/{}] {line}", index + 1, self.requested);
+                    let _ = writeln!(std::io::stderr(), "[{}/{}] {alone}{line}", index + 1, self.requested);
                 }
             }
         }
         if let Some(bar) = &self.bar {
             bar.set_length(self.requested as u64);
             bar.set_position(self.finished as u64);
-            let running: Vec<_> = self.running.values().map(|(name, now)| format!("{name}{now}")).collect();
+            let alone = if self.is_alone { "alone: " } else { "" };
+            let running = self.running.values().map(|(name, now)| format!("{alone}{name}{now}"));
+            let running: Vec<_> = running.collect();
             bar.set_message(shown(running.join(" · ")));
         }
     }

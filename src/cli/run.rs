@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::accept::AcceptOptions;
-use super::backend_kind::BackendKind;
+use super::backend_kind::{BackendKind, ON_A_CLUSTER};
 use super::compare::BaselineOptions;
 use super::conclusion::{Conclusion, Printing, complain};
 use super::interruption::Interruption;
@@ -55,6 +55,10 @@ pub(super) struct RunArgs {
     /// Run everything, even if nothing enforces policies. By default, a run ends as soon as that is clear
     #[arg(long)]
     keep_going: bool,
+
+    /// Do not run scenarios again, alone, in which packets differed while others ran
+    #[arg(long, help_heading = ON_A_CLUSTER)]
+    no_rerun: bool,
 
     #[command(flatten)]
     accept: AcceptOptions,
@@ -195,7 +199,13 @@ async fn on_cluster(
     cluster.accept(environment.accepted());
     let backends = cluster.backends();
     let result = progress::with_progress(async |events| {
-        runner::run(&scheduled, backends, &settings, environment, events, interrupted).await
+        let again = interrupted.clone();
+        let result = runner::run(&scheduled, backends, &settings, environment, events, interrupted).await;
+        if args.no_rerun || result.stopped || result.unenforced || result.interrupted {
+            return result;
+        }
+        let open = async |scenario: &Scenario| cluster.alone(scenario).await;
+        runner::again_alone(result, &scheduled, &settings, events, again, open).await
     });
     let document = diagnosed(&result.await?)?;
     let saved = options.cluster.save_configmap.as_ref().map(|identity| (identity, text(&document)));

@@ -184,6 +184,10 @@ impl<'g> Enforcer<'g> {
         }
         let last = self.ground.world.cluster.nodes.last().map(|node| node.name.as_str());
         let frozen = self.frozen.as_ref().filter(|_| last == Some(node));
+        if frozen.is_some() && direction == Direction::Egress && !leg.is_direct() {
+            // It may lead a Service to the pods that it had before.
+            return Prediction::Unclear;
+        }
         let state = frozen.unwrap_or(&self.state);
         let decision = self.decide(state, frozen.is_some(), leg, direction, (subject, pod));
         let prediction = Prediction::from(decision);

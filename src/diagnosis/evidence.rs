@@ -93,6 +93,10 @@ impl<'a> Case<'a> {
 impl<'a> Seen<'a> {
     /// Returns what a cell has shown. `None` if it was not judged.
     pub fn of(result: &'a CellResult) -> Option<Self> {
+        // What other scenarios beside it have caused says nothing about the policies of this one.
+        if result.verdict != Verdict::Match && result.alone == Some(Verdict::Match) {
+            return None;
+        }
         let is_for_a_moment = result.delivered_until.is_some();
         Self::with_verdict(result, &result.verdict, is_for_a_moment)
     }

@@ -118,6 +118,8 @@ pub struct Cell {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub repeated: BTreeMap<String, usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub alone: Option<Verdict>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub delivered_until_ms: Option<Millis>,
     /// Whether `delivered_until_ms` counts from the first answer of a new pod, and not from the change.
     #[serde(skip)]
@@ -186,6 +188,16 @@ impl Cell {
         }
     }
 
+    /// Returns whether packets did something else than the policies promise, and the scenario was run again alone.
+    pub fn is_tried_alone(&self) -> bool {
+        self.alone.is_some()
+    }
+
+    /// Returns whether packets differed only while other scenarios ran.
+    pub fn differs_only_beside_others(&self) -> bool {
+        self.alone == Some(Verdict::Match)
+    }
+
     /// Returns whether the cell has a problem.
     pub fn has(&self, problem: Problem) -> bool {
         match problem {
@@ -231,14 +243,14 @@ impl fmt::Display for Cell {
 impl From<&CellResult> for Cell {
     fn from(result: &CellResult) -> Self {
         let (settled, observed) = (result.settled.as_ref(), result.observed.as_ref());
-        let (verdict, requires, cause) = match &result.verdict {
-            verdict::Verdict::Match => (Verdict::Match, None, None),
-            verdict::Verdict::Leak => (Verdict::Leak, None, None),
-            verdict::Verdict::Blocked => (Verdict::Blocked, None, None),
-            verdict::Verdict::Flaky => (Verdict::Flaky, None, None),
-            verdict::Verdict::Undefined => (Verdict::Undefined, None, None),
-            verdict::Verdict::Skipped(capability) => (Verdict::Skipped, Some(capability.to_string()), None),
-            verdict::Verdict::Inconclusive(cause) => (Verdict::Inconclusive, None, Some(cause.to_string())),
+        let (requires, cause) = match &result.verdict {
+            verdict::Verdict::Skipped(capability) => (Some(capability.to_string()), None),
+            verdict::Verdict::Inconclusive(cause) => (None, Some(cause.to_string())),
+            verdict::Verdict::Match
+            | verdict::Verdict::Leak
+            | verdict::Verdict::Blocked
+            | verdict::Verdict::Flaky
+            | verdict::Verdict::Undefined => (None, None),
         };
         let repeated = result.repeated.iter().map(|(verdict, count)| ((*verdict).to_owned(), *count));
         Self {
@@ -246,7 +258,7 @@ impl From<&CellResult> for Cell {
             to: result.cell.to.to_string(),
             family: result.cell.family,
             probe: result.cell.probe.to_string(),
-            verdict,
+            verdict: Verdict::from(&result.verdict),
             expected: result.decision(),
             deviation: result.excused.as_ref().map(|deviation| CellDeviation {
                 profile: deviation.profile.clone(),
@@ -272,8 +284,23 @@ impl From<&CellResult> for Cell {
             delivered_until_ms: result.delivered_until.map(|until| until.duration().into()),
             is_delivered_to_new_pod: matches!(result.delivered_until, Some(DeliveredUntil::AfterNewPod(_))),
             repeated: repeated.collect(),
+            alone: result.alone.as_ref().map(Verdict::from),
             from_node: result.nodes.from.clone(),
             to_node: result.nodes.to.clone(),
+        }
+    }
+}
+
+impl From<&verdict::Verdict> for Verdict {
+    fn from(verdict: &verdict::Verdict) -> Self {
+        match verdict {
+            verdict::Verdict::Match => Self::Match,
+            verdict::Verdict::Leak => Self::Leak,
+            verdict::Verdict::Blocked => Self::Blocked,
+            verdict::Verdict::Flaky => Self::Flaky,
+            verdict::Verdict::Undefined => Self::Undefined,
+            verdict::Verdict::Skipped(_) => Self::Skipped,
+            verdict::Verdict::Inconclusive(_) => Self::Inconclusive,
         }
     }
 }

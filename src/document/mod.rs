@@ -32,7 +32,7 @@ pub use expectation::{AllPorts, Assumption, ExpectationDocument, ExpectedTraffic
 pub use fuzz::{Finding, FuzzDocument, RuleCases};
 pub use profile::{Deviation, Profile};
 pub use run::{Error, RunDocument};
-pub use scenario::{Fate, OpenConnection, Scenario, Step};
+pub use scenario::{Alone, Fate, OpenConnection, Scenario, Step};
 pub use scenario_list::{Deciding, ListedRule, ListedScenario, ScenarioListDocument};
 pub use selftest::{FaultAccuracy, FaultDiagnosis, FaultTrial, SelfTestDocument, TriedFault};
 pub use tenancy::{ListedTenant, ListedZone, TenantListDocument};
@@ -46,7 +46,7 @@ pub use crate::scenario::Demonstrates;
 pub(crate) use crate::selftest::ENOUGH;
 pub use crate::snapshot::Unmodelled;
 pub use crate::verdict::{Change, Counts, NodeCounts, NodeCoverage, Outcome, Proof, Repetitions};
-pub use crate::verify::{Coverage as TwinCoverage, Gap, LabelLeak, State as PairState};
+pub use crate::verify::{ClosedBySender, Coverage as TwinCoverage, Gap, LabelLeak, State as PairState};
 
 use std::collections::BTreeMap;
 

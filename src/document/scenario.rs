@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::{Cell, Latency, Millis, Problem, StepTimes, Verdict, names};
 use crate::policy::{Decision, IpFamily};
 use crate::scenario::Demonstrates;
-use crate::verdict::{self, Change, Counts, Outcome, Repetitions, ScenarioResult, StepResult};
+use crate::verdict::{self, Beside, Change, Counts, Outcome, Repetitions, ScenarioResult, StepResult};
 
 /// Result of a scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub struct Scenario {
     pub repetitions: Option<Repetitions>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alone: Option<Alone>,
     #[serde(default)]
     pub ignored: BTreeMap<String, usize>,
     #[serde(default)]
@@ -41,6 +43,17 @@ pub struct Scenario {
     #[serde(default, serialize_with = "counts_with_sum")]
     pub counts: Counts,
     pub steps: Vec<Step>,
+}
+
+/// What became of a scenario in which packets differed while others ran, when it was run again without them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alone {
+    /// Names of the scenarios that ran at the same time before.
+    pub beside: Vec<String>,
+    /// Why it was not run to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_run: Option<String>,
 }
 
 /// Result of a step.
@@ -158,6 +171,17 @@ impl Step {
     }
 }
 
+impl Alone {
+    /// Returns `None` if there was no reason to run the scenario alone.
+    fn of(beside: &Beside) -> Option<Self> {
+        let not_run = match beside.alone.as_ref()? {
+            verdict::Alone::Run => None,
+            verdict::Alone::NotRun(why) => Some(why.clone()),
+        };
+        Some(Self { beside: beside.others.iter().cloned().collect(), not_run })
+    }
+}
+
 impl From<&ScenarioResult> for Scenario {
     fn from(result: &ScenarioResult) -> Self {
         let steps: Vec<_> = result.steps.iter().map(Step::from).collect();
@@ -170,6 +194,7 @@ impl From<&ScenarioResult> for Scenario {
             failure: result.failure.as_ref().map(|failure| failure.message.clone()),
             repetitions: result.repetitions,
             warnings: result.warnings.clone(),
+            alone: result.beside.as_ref().and_then(Alone::of),
             ignored: result.ignored.clone(),
             start_ms: result.start.into(),
             timeout_ms: result.timeout.into(),

@@ -8,7 +8,7 @@ use super::{ApiVersion, Cell, RunDocument, VerifyKind, names, texts};
 use crate::policy::Decision;
 use crate::tenants::{Intent, Tenancy};
 use crate::verdict::Outcome;
-use crate::verify::{Checked, Coverage, Gap, LabelLeak, Plan, Question, State};
+use crate::verify::{Checked, ClosedBySender, Coverage, Gap, LabelLeak, Plan, Question, State};
 
 names! {
     /// What is wrong: the policies, or the network.
@@ -39,6 +39,9 @@ pub struct VerifyDocument {
     pub lacks: Vec<String>,
     pub matrix: Vec<TenantPair>,
     pub label_leaks: Vec<LabelLeak>,
+    /// Connections to other tenants that only the policies of their senders deny.
+    #[serde(default)]
+    pub closed_by_sender: Vec<ClosedBySender>,
     /// Policy gaps of all connections, also of those that were not asked.
     pub gaps: Vec<Gap>,
     /// What was not asked, and why.
@@ -120,6 +123,7 @@ impl VerifyDocument {
             lacks: checked.lacks.clone(),
             matrix: pairs.collect(),
             label_leaks: plan.label_leaks.clone(),
+            closed_by_sender: plan.closed_by_sender.clone(),
             gaps: plan.gaps.clone(),
             notes: plan.notes.clone(),
             differences: run
@@ -131,7 +135,7 @@ impl VerifyDocument {
         }
     }
 
-    /// Returns the policy gaps that no probe has shown: nothing was asked between these tenants on these ports.
+    /// Returns the policy gaps that no probe has shown: none was sent between these tenants, namespaces or addresses.
     pub fn unprobed_gaps(&self) -> impl Iterator<Item = &Gap> {
         self.gaps.iter().filter(|gap| {
             !self.differences.iter().any(|it| {
@@ -139,6 +143,8 @@ impl VerifyDocument {
                     && it.why.as_ref() == Some(&gap.why)
                     && it.cell.intended == Some(gap.wanted)
                     && (&it.from_tenants, &it.to_tenants) == (&gap.from_tenants, &gap.to_tenants)
+                    && namespace(&it.cell.from) == gap.from_namespace.as_deref()
+                    && namespace(&it.cell.to) == gap.to_namespace.as_deref()
             })
         })
     }
@@ -159,6 +165,11 @@ impl From<&crate::tenants::Tenant> for Tenant {
             mode: tenant.mode.to_string(),
         }
     }
+}
+
+/// Returns the namespace of an end of a cell. `None` if it is no pod.
+fn namespace(end: &str) -> Option<&str> {
+    end.split_once('/').map(|(namespace, _)| namespace).filter(|namespace| !namespace.contains(':'))
 }
 
 /// Returns the differences of a cell: the network may be wrong, the policies, or both.

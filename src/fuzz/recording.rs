@@ -84,6 +84,7 @@ impl<B: Backend, F: Fn(&Scenario) -> Result<B, Error>> Runner<'_, F> {
                 }
                 // The caller reports progress.
                 Event::ScenarioStarted { .. }
+                | Event::AloneStarted { .. }
                 | Event::Baseline { .. }
                 | Event::StepFinished { .. }
                 | Event::ScenarioFinished { .. } => {}

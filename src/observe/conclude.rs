@@ -72,6 +72,7 @@ impl<B: Backend> Observer<'_, B> {
             delivered_until,
             nodes,
             repeated: BTreeMap::new(),
+            alone: None,
         };
         Finding { result, is_of_endpoint }
     }

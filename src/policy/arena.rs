@@ -86,7 +86,7 @@ impl<T> Arena<T> {
         self.items.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Id<T>, &T)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Id<T>, &T)> {
         self.items.iter().enumerate().map(|(index, item)| (Id::new(index), item))
     }
 

@@ -117,6 +117,9 @@ fn suite(scenario: &Scenario, whole_run: &[Property]) -> TestSuite {
         let numbers = [("repetitions", requested), ("done", done), ("same", same)];
         suite.add_properties(numbers.map(|(name, number)| Property::new(name, number.to_string())));
     }
+    if let Some(alone) = &scenario.alone {
+        suite.add_property(Property::new("alone", shown(view::alone(scenario, alone))));
+    }
     suite.add_properties(latency("", &scenario.latency()));
     // A JUnit report has no properties of its own.
     suite.add_properties(whole_run.iter().cloned());

@@ -7,7 +7,7 @@ use super::page::{LINES, Page, Row};
 use super::style::{BAD, FAINT, GOOD, STRONG, Table, UNSURE, count, duration, join, paint, thousands};
 use super::view;
 use crate::document::{
-    Blame, Decision, Gap, LabelLeak, Labels, Outcome, PairState as State, Problem,
+    Blame, ClosedBySender, Decision, Gap, LabelLeak, Labels, Outcome, PairState as State, Problem,
     TenantDifference as Difference, TenantPair, VerifyDocument,
 };
 
@@ -19,6 +19,7 @@ pub fn verify(document: &VerifyDocument, everything: bool) -> String {
     report.differences();
     report.gaps();
     label_leaks(&mut report.page, &document.label_leaks);
+    report.closed_by_sender();
     report.rest();
     report.page.text
 }
@@ -106,6 +107,11 @@ impl Report<'_> {
             Plain(&run.backend),
         );
         self.page.line(format!("{}  {}: {scope}", paint(style, word), paint(STRONG, what)));
+        if let Some(node) = &run.leaking_node {
+            let text =
+                format!("every leak is at {node}: other nodes denied everything that they had to deny");
+            self.page.line(paint(BAD, Plain(text)));
+        }
         if *outcome == Outcome::Fail {
             // Otherwise, it is in the first line.
             for failure in run.scenarios.iter().filter_map(|check| check.failure.as_ref()) {
@@ -203,8 +209,22 @@ impl Report<'_> {
         let style = if unprobed.iter().all(|gap| gap.monitored) { UNSURE } else { BAD };
         let explanation = "policy gap: the policies say something else than what is wanted; no packet was sent. Fix the policies";
         self.page.title(style, "By policy", paint(FAINT, explanation));
-        let lines: Vec<String> = unprobed.into_iter().map(gap).collect();
+        let lines: Vec<String> = unprobed.into_iter().flat_map(gap).collect();
         self.page.list(Style::new(), &lines, "    ");
+    }
+
+    /// Shows where the isolation of a tenant depends on the policies of another one.
+    fn closed_by_sender(&mut self) {
+        let all = &self.document.closed_by_sender;
+        if all.is_empty() {
+            return;
+        }
+        let explanation = "only policies of the sending tenant deny this; the receiving tenant would let it in; no packet was sent";
+        self.page.title(UNSURE, "Closed by the sender", paint(FAINT, explanation));
+        let lines = all.iter().flat_map(|ClosedBySender { tenant, into, from, to, port, reasons }| {
+            [format!("    {tenant} → {into}  {from} → {to} {port}"), format!("      {}", reasons.join("; "))]
+        });
+        self.page.list(Style::new(), &lines.collect::<Vec<_>>(), "    ");
     }
 
     fn rest(&mut self) {
@@ -244,7 +264,8 @@ fn row(difference: &Difference) -> Row<'_> {
     Row::new(cell, what, format!("{}{intent}", view::reasons(cell)))
 }
 
-fn gap(Gap { from, to, ports, wanted, why, monitored, more, .. }: &Gap) -> String {
+/// Returns the lines about a gap: the connection, and what says so.
+fn gap(Gap { from, to, ports, wanted, why, reasons, monitored, more, .. }: &Gap) -> [String; 2] {
     let policies = match wanted {
         Decision::Deny => "the policies allow it",
         Decision::Allow => "the policies deny it",
@@ -255,7 +276,10 @@ fn gap(Gap { from, to, ports, wanted, why, monitored, more, .. }: &Gap) -> Strin
         more => format!(" and {} like it", count(*more, "pair", "pairs")),
     };
     let monitored = if *monitored { " (only monitored)" } else { "" };
-    format!("    {from} → {to}{more}  {ports}: wanted {wanted}, {policies}{monitored}; wanted: {why}")
+    [
+        format!("    {from} → {to}{more}  {ports}  wanted {wanted}, {policies}{monitored}"),
+        format!("      {}; wanted: {why}", reasons.join("; ")),
+    ]
 }
 
 /// Shows the labels by which tenants would enter each other.

@@ -2,7 +2,7 @@
 
 use anstyle::Style;
 
-use super::escape::Plain;
+use super::escape::{Plain, message};
 use super::page::Page;
 use super::style::{FAINT, STRONG, Table, UNSURE, count, paint, thousands};
 use super::verify::{self, label_leaks};
@@ -57,11 +57,11 @@ pub fn verify_plan(document: &VerifyPlanDocument, everything: bool) -> String {
     label_leaks(&mut page, &document.label_leaks);
     if let Some(NeededRights { cluster, roles }) = &document.rights {
         page.title(STRONG, "Rights", paint(FAINT, "rules of a ClusterRole"));
-        page.line(Plain(cluster.trim_end()));
+        page.line(message(cluster.trim_end()));
         for NeededRole { namespaces, rules } in roles {
             let namespaces: Vec<&str> = namespaces.iter().map(String::as_str).collect();
             page.line(paint(FAINT, Plain(format!("and of a Role in each of: {}", namespaces.join(", ")))));
-            page.line(Plain(rules.trim_end()));
+            page.line(message(rules.trim_end()));
         }
     }
     page.text

@@ -4,8 +4,8 @@ use anstyle::Style;
 
 use super::style::{BAD, UNSURE, count, duration, join, thousands};
 use crate::document::{
-    Cell, Change, Counts, Decision, Deviation, Fate, OpenConnection, Problem, Profile, Proof, RunDocument,
-    Scenario, Step, Unmodelled,
+    Alone, Cell, Change, Counts, Decision, Deviation, Fate, OpenConnection, Problem, Profile, Proof,
+    RunDocument, Scenario, Step, Unmodelled,
 };
 
 /// Section of a report for the cells with one problem.
@@ -124,11 +124,35 @@ pub(super) fn seen(cell: &Cell) -> String {
             format!("{observed} until {until} after the new pod's first answer")
         }
         Some(until) => format!("{observed} until {until} after a change that leaves it denied"),
-        None => match repeated(cell) {
-            Some(repeated) => format!("{observed} ({repeated})"),
-            None => observed.clone(),
+        None => match (repeated(cell), cell.differs_only_beside_others()) {
+            (Some(repeated), _) => format!("{observed} ({repeated})"),
+            (None, true) => format!("{observed}, not alone"),
+            (None, false) => observed.clone(),
         },
     }
+}
+
+/// Returns what a scenario has shown alone, in which packets differed while others ran.
+pub(super) fn alone(scenario: &Scenario, alone: &Alone) -> String {
+    let beside = alone.beside.join(", ");
+    if let Some(why) = &alone.not_run {
+        return format!("ran beside {beside}; not run alone: {why}");
+    }
+    let tried = scenario.steps.iter().flat_map(|step| &step.cells).filter(|cell| cell.is_tried_alone());
+    let (only, too): (Vec<_>, Vec<_>) = tried.partition(|cell| cell.differs_only_beside_others());
+    let too = match too.len() {
+        0 => String::new(),
+        _ if only.is_empty() => "the same alone".to_owned(),
+        number => format!("{} also alone", count(number, "cell", "cells")),
+    };
+    let only = match only.len() {
+        0 => String::new(),
+        number => format!(
+            "{} only beside others, so that a policy of another scenario may be the cause: {beside}",
+            count(number, "cell", "cells")
+        ),
+    };
+    [too, only].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 /// Returns the reasons of a cell's expectation, in one line.

@@ -18,6 +18,11 @@ pub enum Event {
         /// The scenario's name.
         name: String,
     },
+    /// Scenarios that failed beside others are run again, alone. Their indices begin with 0.
+    AloneStarted {
+        /// Number of these scenarios.
+        requested: usize,
+    },
     /// The pods of a scenario run, and have been probed without policies.
     Baseline {
         /// The scenario's index in the run.

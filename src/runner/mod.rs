@@ -2,6 +2,8 @@
 //! [`Event`]s, and knows no report.
 
 mod again;
+mod alone;
+mod company;
 mod event;
 mod excuses;
 mod scenario;
@@ -22,6 +24,9 @@ use crate::profile::Profile;
 use crate::scenario::Scenario;
 use crate::verdict::{Environment, Outcome, RunResult, ScenarioFailure, ScenarioResult, merge};
 
+use company::Company;
+
+pub use alone::again_alone;
 pub use event::{Event, Events};
 pub use settings::Settings;
 pub use variants::{Trials, run_with_variants};
@@ -41,14 +46,19 @@ pub async fn run<B: Backend>(
 ) -> RunResult {
     let start = Instant::now();
     let requested = scenarios.len();
+    let company = Company::default();
     let started = backends.take_while(|_| !*interrupted.borrow()).filter_map(|(index, backend)| {
         let scenario = scenarios.get(index)?;
         let span = tracing::debug_span!("scenario", title = scenario.title());
         let ran = run_one((index, requested), scenario, settings, backend, events, interrupted.clone());
+        let ran = company.during(index, scenario.title(), ran);
         Some(ran.instrument(span))
     });
     let running = stream::iter(started).buffer_unordered(settings.parallel.max(1));
-    let (results, ended) = collect(running, settings).await;
+    let (mut results, ended) = collect(running, settings).await;
+    for (index, result) in &mut results {
+        result.beside = company.beside(*index, &result.name);
+    }
     let titles: Vec<_> = scenarios.iter().map(Scenario::title).collect();
     let left = titles.iter().enumerate().filter(|(index, _)| !results.contains_key(index));
     let unfinished: Vec<_> = left.map(|(_, title)| title.clone()).collect();

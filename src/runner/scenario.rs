@@ -30,6 +30,7 @@ pub(super) fn not_started(scenario: &Scenario, failure: Option<ScenarioFailure>)
         repetitions: None,
         required: BTreeSet::new(),
         warnings: Vec::new(),
+        beside: None,
     }
 }
 

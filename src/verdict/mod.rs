@@ -1,6 +1,7 @@
 //! Intent × expected × observed: what each cell's probes showed, what that means, and the results of
 //! steps, scenarios and runs.
 
+mod alone;
 mod counts;
 mod enforcers;
 mod excuse;
@@ -26,6 +27,6 @@ pub use outcome::{INTERRUPTED, Outcome};
 pub use power::{EnforcementPoint, Proof, enforcement_points, pools, probes_for};
 pub use repeat::{Attempt, merge, with_earlier};
 pub use result::{
-    CellResult, DeliveredUntil, Environment, Repetitions, RunResult, ScenarioFailure, ScenarioResult,
-    StepResult,
+    Alone, Beside, CellResult, DeliveredUntil, Environment, Repetitions, RunResult, ScenarioFailure,
+    ScenarioResult, StepResult,
 };

@@ -1,10 +1,10 @@
 //! Repetitions of scenarios. If the verdicts on a cell differ, the cell is flaky.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::judge::Verdict;
 use super::latency::{Punctuality, TimeToSettle};
-use super::result::{CellResult, Repetitions, ScenarioResult, StepResult};
+use super::result::{Beside, CellResult, Repetitions, ScenarioResult, StepResult};
 
 /// Merges the results of repetitions, in the order of the first ones. `requested` returns the count of requested
 /// repetitions of the scenario with a name.
@@ -44,8 +44,16 @@ fn merge_group(group: Vec<ScenarioResult>, requested: impl Fn(&str) -> usize) ->
         took: group.iter().map(|result| result.took).sum(),
         warnings: group.iter().flat_map(|result| result.warnings.clone()).collect(),
         repetitions,
+        beside: beside(&group),
         ..longest.clone()
     })
+}
+
+/// Returns the scenarios that ran at the same time as any of the repetitions.
+fn beside(group: &[ScenarioResult]) -> Option<Beside> {
+    let others = group.iter().filter_map(|result| result.beside.as_ref()).flat_map(|beside| &beside.others);
+    let others: BTreeSet<String> = others.cloned().collect();
+    (!others.is_empty()).then_some(Beside { others, alone: None })
 }
 
 /// Returns the size of the largest group of identical results.
@@ -161,7 +169,7 @@ pub fn with_earlier(mut result: ScenarioResult, earlier: &[Attempt]) -> Scenario
 }
 
 /// Adds what an earlier attempt at a step has found about a cell.
-fn add_earlier(step: &mut StepResult, earlier: &CellResult) {
+pub(super) fn add_earlier(step: &mut StepResult, earlier: &CellResult) {
     match step.cells.iter_mut().find(|cell| cell.cell == earlier.cell) {
         Some(own) => *own = merge_cell(own, &[own, earlier]),
         None if earlier.verdict == Verdict::Leak => step.cells.push(earlier.clone()),

@@ -69,6 +69,8 @@ pub struct CellResult {
     pub nodes: Nodes,
     /// Count of repetitions by the name of their verdict, if the verdicts differ.
     pub repeated: BTreeMap<&'static str, usize>,
+    /// Verdict when the scenario ran alone. `None` if it did not, or if the cell differs nowhere.
+    pub alone: Option<Verdict>,
 }
 
 impl CellResult {
@@ -213,6 +215,8 @@ pub struct ScenarioResult {
     pub required: BTreeSet<Capability>,
     /// Pods that were lost, and what was done about it.
     pub warnings: Vec<String>,
+    /// Scenarios that ran at the same time. `None` if there were none.
+    pub beside: Option<Beside>,
 }
 
 /// How often a scenario was run, and how often with the same verdicts.
@@ -224,6 +228,24 @@ pub struct Repetitions {
     pub done: usize,
     /// Size of the largest group of repetitions with the same verdicts in every cell.
     pub same: usize,
+}
+
+/// The scenarios that ran at the same time as another one, and whether that one was also run without them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Beside {
+    /// Names of the scenarios.
+    pub others: BTreeSet<String>,
+    /// Whether it was run alone. `None` if there was no reason to.
+    pub alone: Option<Alone>,
+}
+
+/// What became of the attempt to run a scenario alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Alone {
+    /// It was run to its end.
+    Run,
+    /// It was not run, or not to its end, for this reason.
+    NotRun(String),
 }
 
 /// Reason why a scenario was not run to its end.
@@ -365,6 +387,7 @@ mod tests {
             delivered_until: None,
             nodes: Nodes::default(),
             repeated: BTreeMap::new(),
+            alone: None,
         }
     }
 

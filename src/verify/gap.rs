@@ -8,11 +8,12 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::address::{UNUSED, next, previous};
+use super::matrix;
 use super::question::tenants_of;
 use super::stranger;
 use crate::policy::{
-    Cluster, Connections, Decision, Engine, Group, IpFamily, LabelSelector, Labels, Namespace, Pod, Port,
-    PortRange, Protocol, Reach,
+    Cluster, Connections, Decision, Destination, Direction, Endpoint, Engine, Flow, Group, IpFamily,
+    LabelSelector, Labels, Namespace, Pod, Port, PortRange, Protocol, Reach, Reason,
 };
 use crate::snapshot::Identity;
 use crate::tenants::{Intent, Mode, Party, Tenancy, Wish};
@@ -25,6 +26,10 @@ pub struct Gap {
     pub from: String,
     /// A pod or an address that may receive.
     pub to: String,
+    /// Namespace of the source. `None` for an address.
+    pub from_namespace: Option<String>,
+    /// Namespace of the destination. `None` for an address.
+    pub to_namespace: Option<String>,
     /// Tenants of the source.
     pub from_tenants: Vec<String>,
     /// Tenants of the destination.
@@ -35,6 +40,8 @@ pub struct Gap {
     pub wanted: Decision,
     /// What says so.
     pub why: String,
+    /// Why the policies decide otherwise.
+    pub reasons: Vec<String>,
     /// Whether it does not change the exit code, because its tenants are only monitored.
     pub monitored: bool,
     /// Count of pairs of ends of which the same is true, besides this one.
@@ -44,6 +51,7 @@ pub struct Gap {
 /// An end of connections: pods that policies and intent treat alike, or addresses.
 struct End {
     name: String,
+    endpoint: Endpoint,
     group: Group,
     tenants: Vec<String>,
     kind: Kind,
@@ -61,27 +69,75 @@ impl End {
             Kind::Address(address) => Party::Address(*address),
         }
     }
+
+    fn namespace(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Pod(pod) => Some(&pod.namespace),
+            Kind::Address(_) => None,
+        }
+    }
+
+    /// Returns the tenants, or the one party that is no tenant.
+    fn parties(&self) -> impl Iterator<Item = matrix::Party> {
+        self.tenants.iter().cloned().map(Some).chain(self.tenants.is_empty().then_some(None))
+    }
 }
+
+/// Name of an imaginary namespace of no tenant.
+const ANY_NAMESPACE: &str = "any-namespace";
 
 /// Where the policies differ from what is wanted, and where they do not decide.
 pub(super) struct Compared {
     pub(super) gaps: Vec<Gap>,
+    /// Source and destination of connections of which the policies allow some.
+    pub(super) open: BTreeSet<(matrix::Party, matrix::Party)>,
     /// Required connections that the policies leave undefined.
     pub(super) undefined: BTreeSet<String>,
+    pub(super) closed_by_sender: Vec<ClosedBySender>,
+}
+
+/// A connection to another tenant that only the policies of the sender deny, so that it depends on them alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClosedBySender {
+    /// The tenant that sends.
+    pub tenant: String,
+    /// The tenant that would receive.
+    pub into: String,
+    /// A pod that would send.
+    pub from: String,
+    /// A pod that would receive.
+    pub to: String,
+    /// The first port, such as `TCP 8080`.
+    pub port: String,
+    /// What the policies say.
+    pub reasons: Vec<String>,
 }
 
 /// Compares the policies of a cluster with what is wanted.
-pub(super) fn gaps(cluster: &Cluster, tenancy: &Tenancy, families: &[IpFamily]) -> Compared {
+///
+/// `own` is the namespace of strangers. Their pods are netproof's.
+pub(super) fn gaps(cluster: &Cluster, own: &str, tenancy: &Tenancy, families: &[IpFamily]) -> Compared {
     let mut cluster = cluster.clone();
-    let namespace = "a-namespace-of-no-tenant".to_owned();
-    cluster.namespaces.push(Namespace::new(&namespace, Labels::new()));
-    cluster.pods.push(Pod { namespace, name: stranger::NAME.to_owned(), ..Pod::default() });
+    cluster.namespaces.push(Namespace::new(ANY_NAMESPACE, Labels::new()));
+    // Pods that do not exist yet. Those of tenants have twins.
+    let without_tenant = cluster
+        .namespaces
+        .iter()
+        .filter(|it| it.name != own && tenancy.tenants_of(&it.name).next().is_none());
+    let imaginary = without_tenant.map(|namespace| Pod {
+        namespace: namespace.name.clone(),
+        name: stranger::NAME.to_owned(),
+        ..Pod::default()
+    });
+    let imaginary: Vec<Pod> = imaginary.collect();
+    cluster.pods.extend(imaginary);
     let engine = Engine::new(cluster);
     let mut reach = engine.reach();
     let pods = pods(&engine, &reach, tenancy);
     let addresses = addresses(families, &reach, &tenancy.address_ranges());
     let named: Vec<(Protocol, PortRange)> = named_ports(tenancy);
-    let mut found = Found::default();
+    let mut found = Found::new(&engine, families);
     for from in &pods {
         for to in pods.iter().chain(&addresses) {
             found.compare(from, to, tenancy, &mut reach, &named);
@@ -92,17 +148,42 @@ pub(super) fn gaps(cluster: &Cluster, tenancy: &Tenancy, families: &[IpFamily]) 
             found.compare(from, to, tenancy, &mut reach, &named);
         }
     }
-    Compared { gaps: found.gaps.into_values().collect(), undefined: found.undefined }
+    Compared {
+        gaps: found.gaps.into_values().collect(),
+        open: found.open,
+        undefined: found.undefined,
+        closed_by_sender: found.closed_by_sender.into_values().collect(),
+    }
 }
 
-/// The gaps, by what tells them apart for a reader.
-#[derive(Default)]
-struct Found {
-    gaps: BTreeMap<(Vec<String>, Vec<String>, String, bool), Gap>,
+/// What tells gaps apart for a reader.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    tenants: [Vec<String>; 2],
+    /// Namespaces of both ends. A gap at addresses says more than one at a pod.
+    namespaces: [Option<String>; 2],
+    why: String,
+    ports: String,
+    is_open: bool,
+}
+
+/// What the comparison has found so far.
+struct Found<'a> {
+    engine: &'a Engine,
+    families: &'a [IpFamily],
+    gaps: BTreeMap<Key, Gap>,
+    open: BTreeSet<(matrix::Party, matrix::Party)>,
     undefined: BTreeSet<String>,
+    /// By both tenants.
+    closed_by_sender: BTreeMap<(String, String), ClosedBySender>,
 }
 
-impl Found {
+impl<'a> Found<'a> {
+    fn new(engine: &'a Engine, families: &'a [IpFamily]) -> Self {
+        let (gaps, open, undefined) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { engine, families, gaps, open, undefined, closed_by_sender: BTreeMap::new() }
+    }
+
     fn compare(
         &mut self,
         from: &End,
@@ -114,6 +195,10 @@ impl Found {
         let id = reach.between(&[from.group], &[to.group]);
         let connections = reach.connections(id);
         let (allowed, undefined) = (connections.allowed.clone(), connections.undefined.clone());
+        if !allowed.is_empty() {
+            let pairs = from.parties().flat_map(|from| to.parties().map(move |to| (from.clone(), to)));
+            self.open.extend(pairs);
+        }
         let mut wrong: BTreeMap<(bool, String, bool), Vec<(Protocol, PortRange)>> = BTreeMap::new();
         for (protocol, range) in segments(&[&allowed, &undefined], named) {
             let intent = tenancy.intent(from.party(), to.party(), range.first(), protocol);
@@ -130,27 +215,86 @@ impl Found {
                 self.undefined
                     .insert(format!("it is not defined whether {from} reaches {to}: wanted: {why}"));
             }
+            if wish == Wish::Forbidden && is_denied {
+                self.look_for_ingress(from, to, protocol, range.first());
+            }
             if is_wrong {
                 let key = (is_allowed, why, mode == Mode::Monitor);
                 wrong.entry(key).or_default().push((protocol, range));
             }
         }
         for ((is_open, why, monitored), ranges) in wrong {
+            let reasons =
+                ranges.first().map(|(protocol, range)| self.reasons(from, to, *protocol, range.first()));
             let ports: Connections = ranges.into_iter().collect();
-            let key = (from.tenants.clone(), to.tenants.clone(), format!("{why} {ports}"), is_open);
-            let gap = || Gap {
+            let gap = Gap {
                 from: from.name.clone(),
                 to: to.name.clone(),
+                from_namespace: from.namespace().map(str::to_owned),
+                to_namespace: to.namespace().map(str::to_owned),
                 from_tenants: from.tenants.clone(),
                 to_tenants: to.tenants.clone(),
                 ports: ports.to_string(),
                 wanted: if is_open { Decision::Deny } else { Decision::Allow },
-                why: why.clone(),
+                why,
+                reasons: reasons.iter().flatten().map(ToString::to_string).collect(),
                 monitored,
                 more: 0,
             };
-            self.gaps.entry(key).and_modify(|gap| gap.more += 1).or_insert_with(gap);
+            let key = Key {
+                tenants: [gap.from_tenants.clone(), gap.to_tenants.clone()],
+                namespaces: [gap.from_namespace.clone(), gap.to_namespace.clone()],
+                why: gap.why.clone(),
+                ports: gap.ports.clone(),
+                is_open,
+            };
+            self.gaps.entry(key).and_modify(|gap| gap.more += 1).or_insert(gap);
         }
+    }
+
+    /// Records a denied connection between two tenants if the receiver's policies let it in.
+    fn look_for_ingress(&mut self, from: &End, to: &End, protocol: Protocol, port: Port) {
+        let (Some(tenant), Some(into)) = (from.tenants.first(), to.tenants.first()) else { return };
+        let pair = (tenant.clone(), into.clone());
+        if to.tenants.contains(tenant) || self.closed_by_sender.contains_key(&pair) {
+            return;
+        }
+        let reasons = self.reasons(from, to, protocol, port);
+        let denies = |reason: &Reason| match reason {
+            Reason::Isolated { direction, .. } => *direction == Direction::Ingress,
+            Reason::DeniedBy(rule) => rule.direction == Direction::Ingress,
+            Reason::NotIsolated(_)
+            | Reason::AllowedBy { .. }
+            | Reason::PassedBy(_)
+            | Reason::OwnAddress
+            | Reason::OwnNode
+            | Reason::NoPodNetwork
+            | Reason::Undefined(_)
+            | Reason::Reading { .. } => false,
+        };
+        if reasons.iter().any(denies) {
+            return;
+        }
+        let closed = ClosedBySender {
+            tenant: tenant.clone(),
+            into: into.clone(),
+            from: from.name.clone(),
+            to: to.name.clone(),
+            port: format!("{protocol} {port}"),
+            reasons: reasons.iter().map(ToString::to_string).collect(),
+        };
+        self.closed_by_sender.insert(pair, closed);
+    }
+
+    /// Returns why the policies decide as they do about a connection.
+    fn reasons(&self, from: &End, to: &End, protocol: Protocol, port: Port) -> Vec<Reason> {
+        let of_address = [from, to].into_iter().find_map(|end| match end.kind {
+            Kind::Address(address) => Some(IpFamily::of(address)),
+            Kind::Pod(_) => None,
+        });
+        let Some(family) = of_address.or_else(|| self.families.first().copied()) else { return Vec::new() };
+        let (source, destination) = (from.endpoint, Destination::Endpoint(to.endpoint));
+        self.engine.evaluate(&Flow { source, destination, family, protocol, port }).reasons
     }
 }
 
@@ -167,7 +311,8 @@ fn pods(engine: &Engine, reach: &Reach<'_>, tenancy: &Tenancy) -> Vec<End> {
         let matched: Vec<bool> = selectors.iter().map(|selector| selector.matches(&pod.labels)).collect();
         if seen.insert((pod.namespace.clone(), number, matched)) {
             let (name, tenants) = (Identity::of_pod(pod).to_string(), tenants_of(tenancy, pod));
-            ends.push(End { name, group, tenants, kind: Kind::Pod(Box::new(pod.clone())) });
+            let (endpoint, kind) = (Endpoint::Pod(id), Kind::Pod(Box::new(pod.clone())));
+            ends.push(End { name, endpoint, group, tenants, kind });
         }
     }
     ends
@@ -185,9 +330,12 @@ fn addresses(families: &[IpFamily], reach: &Reach<'_>, nets: &[IpNet]) -> Vec<En
             };
             let address = UNUSED.into_iter().find(in_part).unwrap_or(first);
             let name = format!("address {address} ({range})");
-            ends.push(End { name, group, tenants: Vec::new(), kind: Kind::Address(address) });
+            let (endpoint, kind) = (Endpoint::External(address), Kind::Address(address));
+            ends.push(End { name, endpoint, group, tenants: Vec::new(), kind });
         }
     }
+    // The first one of several is shown, and these are nobody's.
+    ends.sort_by_key(|end| !UNUSED.iter().any(|unused| end.endpoint == Endpoint::External(*unused)));
     ends
 }
 

@@ -1,6 +1,6 @@
 //! What each tenant may and can send to each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -62,8 +62,14 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Collects the states of a check. The cells of the step are in the order of the questions.
-    pub(super) fn new(questions: &[Question], step: Option<&StepResult>) -> Self {
+    /// Collects the states of a check. The cells of the step are in the order of the questions. Probes are a sample, so what
+    /// the policies allow (`open`) and where they are not as wanted (`gaps`) counts without packets, too.
+    pub(super) fn new(
+        questions: &[Question],
+        step: Option<&StepResult>,
+        gaps: impl Iterator<Item = [Vec<String>; 2]>,
+        open: &BTreeSet<(Party, Party)>,
+    ) -> Self {
         let mut states = BTreeMap::new();
         let cells = step.map(|step| step.cells.as_slice()).unwrap_or_default();
         for (question, cell) in questions.iter().zip(cells) {
@@ -76,6 +82,19 @@ impl Matrix {
                 for to in parties(&question.to) {
                     let known = states.entry((from.clone(), to)).or_insert(state);
                     *known = state.max(*known);
+                }
+            }
+        }
+        for (pair, state) in &mut states {
+            if *state == State::Isolated && open.contains(pair) {
+                *state = State::Open;
+            }
+        }
+        for [from, to] in gaps {
+            for from in parties(&from) {
+                for to in parties(&to) {
+                    let known = states.entry((from.clone(), to)).or_insert(State::PolicyGap);
+                    *known = State::PolicyGap.max(*known);
                 }
             }
         }

@@ -20,7 +20,7 @@ mod stranger;
 mod workload;
 
 pub use address::families;
-pub use gap::Gap;
+pub use gap::{ClosedBySender, Gap};
 pub use label_leak::LabelLeak;
 pub use matrix::{Matrix, Party, State};
 pub use options::Options;

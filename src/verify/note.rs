@@ -18,7 +18,8 @@ pub(super) fn notes(cluster: &Cluster, tenancy: &Tenancy, options: &Options) -> 
     let mut notes = Vec::new();
     let mut add = |pods: Vec<&Pod>, why: &str| {
         if !pods.is_empty() {
-            notes.push(format!("{}: {why}", names(&pods)));
+            let pods = pods.into_iter().map(Identity::of_pod).collect();
+            notes.push(format!("{}: {why}", names(pods, ["pod", "pods"])));
         }
     };
     add(pods().filter(|pod| pod.host_network).collect(), "hostNetwork, so no NetworkPolicy applies to them");
@@ -50,18 +51,22 @@ pub(super) fn notes(cluster: &Cluster, tenancy: &Tenancy, options: &Options) -> 
             "what depends on the label {managed_by}, which a selector reads: probe pods have their own value"
         ));
     }
-    let services = cluster.services.iter().filter(|service| own.contains(&service.namespace)).count();
-    if services > 0 && !options.to_workloads {
-        notes.push(format!("{services} Services: their addresses are asked about only with --to-workloads"));
+    let services = cluster.services.iter().filter(|service| own.contains(&service.namespace));
+    let services: Vec<_> = services.map(Identity::of_service).collect();
+    if !services.is_empty() && !options.to_workloads {
+        let names = names(services, ["Service", "Services"]);
+        notes.push(format!("{names}: addresses of Services are asked about only with --to-workloads"));
     }
     notes
 }
 
-fn names(pods: &[&Pod]) -> String {
-    let shown: Vec<String> = pods.iter().take(MOST).map(|pod| Identity::of_pod(pod).to_string()).collect();
-    let more = match pods.len().saturating_sub(MOST) {
+/// Returns the count of objects with their names. `nouns` are those for one object and for several.
+fn names(objects: Vec<Identity>, [one, many]: [&str; 2]) -> String {
+    let shown: Vec<String> = objects.iter().take(MOST).map(ToString::to_string).collect();
+    let more = match objects.len().saturating_sub(MOST) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    format!("{} pods ({}{more})", pods.len(), shown.join(", "))
+    let noun = if objects.len() == 1 { one } else { many };
+    format!("{} {noun} ({}{more})", objects.len(), shown.join(", "))
 }

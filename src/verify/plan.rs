@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::class::{Class, classes, twin};
 use super::end::End;
-use super::gap::{Compared, Gap, gaps};
+use super::gap::{ClosedBySender, Compared, Gap, gaps};
 use super::label_leak::{LabelLeak, label_leaks};
 use super::lack::lacks;
+use super::matrix::Party as Owner;
 use super::note::notes;
 use super::options::Options;
 use super::outside::Outside;
@@ -31,6 +32,10 @@ pub struct Plan {
     pub questions: Vec<Question>,
     /// Policy gaps of all connections, also of those that are not asked.
     pub gaps: Vec<Gap>,
+    /// Source and destination, each a tenant or none, of connections of which the policies allow some.
+    pub open: BTreeSet<(Owner, Owner)>,
+    /// Connections to other tenants that only the policies of their senders deny, one for each pair of tenants.
+    pub closed_by_sender: Vec<ClosedBySender>,
     /// What is not asked, and why.
     pub notes: Vec<String>,
     /// Labels by which tenants would enter each other.
@@ -85,7 +90,8 @@ impl Plan {
         let families = options.families.clone();
         let mut twins = twins(snapshot, tenancy, &options.unusable, &mut cluster);
         // With the twins, because a namespace may have no pod yet.
-        let Compared { gaps, undefined } = gaps(&cluster, tenancy, &families);
+        let Compared { gaps, open, undefined, closed_by_sender } =
+            gaps(&cluster, &options.strangers, tenancy, &families);
         let of_workloads = match options.to_workloads {
             true => workload::questions(&twins, &snapshot.cluster, tenancy, &families),
             false => Vec::new(),
@@ -131,7 +137,18 @@ impl Plan {
         };
         let label_leaks = label_leaks(&snapshot.cluster, tenancy);
         let notes = notes(&snapshot.cluster, tenancy, options);
-        Ok(Self { world, questions, gaps, notes, label_leaks, coverage, lacks, members })
+        Ok(Self {
+            world,
+            questions,
+            gaps,
+            open,
+            closed_by_sender,
+            notes,
+            label_leaks,
+            coverage,
+            lacks,
+            members,
+        })
     }
 
     /// Returns the twins, each with the running pods for which it stands.

@@ -121,7 +121,8 @@ pub async fn check<B: Backend>(
     let (questions, silent) = (std::mem::take(&mut asked.questions), std::mem::take(&mut asked.silent));
     let required = std::mem::take(&mut asked.required);
     let scenario = asked.into_scenario(settings.repeat, start.elapsed());
-    let matrix = Matrix::new(&questions, scenario.steps.first());
+    let gaps = plan.gaps.iter().map(|gap| [gap.from_tenants.clone(), gap.to_tenants.clone()]);
+    let matrix = Matrix::new(&questions, scenario.steps.first(), gaps, &plan.open);
     let result = |scenario: ScenarioResult| RunResult {
         scenarios: vec![scenario],
         requested: 1,
@@ -260,6 +261,7 @@ impl Asked {
             repetitions: None,
             required: BTreeSet::new(),
             warnings: lost.collect(),
+            beside: None,
         };
         let each = self.repetitions.into_iter().map(|step| ScenarioResult {
             warnings: Vec::new(),

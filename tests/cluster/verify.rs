@@ -355,6 +355,24 @@ fn rights_in_one_namespace_are_enough_for_an_answer_about_it() {
     assert_eq!(guide.left(), "");
 }
 
+/// Regression: netproof took the labels that it had set itself for a change of the cluster, so no such check passed.
+#[test]
+#[ignore = "needs a cluster: run tests/cluster/run"]
+fn a_prepared_namespace_is_as_good_as_a_new_one() {
+    let Some(cluster) = Cluster::with_enforcer() else { return };
+    let guide = Guide::start(&cluster);
+    let canaries = "{apiVersion: v1, kind: Namespace, metadata: {name: netproof-canaries,
+        labels: {pod-security.kubernetes.io/enforce: restricted}}}";
+    let _canaries = Applied::new(&cluster, file("prepared/canaries.yaml", canaries));
+    let prepared = ["--prepared-namespaces", "netproof-canaries", "-o", "json"];
+    check_isolated(&guide.verify(&prepared).exits(0).json());
+    {
+        let _unenforced = Unenforced::start();
+        guide.verify(&prepared).exits(1);
+    }
+    assert_eq!(guide.left(), "");
+}
+
 #[test]
 #[ignore = "needs a cluster: run tests/cluster/run"]
 fn what_cannot_be_checked_is_refused_and_nothing_is_created() {

@@ -222,6 +222,28 @@ impl Cluster {
         self.backend(groups.into_iter().next().unwrap_or_default(), None)
     }
 
+    /// Waits until nothing of other scenarios is left, and returns a backend for a scenario that was scheduled before.
+    ///
+    /// # Errors
+    /// If something is left.
+    pub async fn alone(&self, scenario: &Scenario) -> Result<ClusterBackend, Error> {
+        if self.is_kept() {
+            return Err(Error::failed("run it alone", "--keep leaves the policies of the other scenarios"));
+        }
+        let Shared { client, prepared, .. } = &*self.shared;
+        // Prepared namespaces are empty when they are given back.
+        if prepared.is_none() {
+            let canaries = self.shared.namespace_of_canaries();
+            let found = cleanup::list(client, &self.shared.selector()).await?;
+            let others = found.iter().map(ResourceExt::name_any).filter(|name| *name != canaries);
+            cleanup::delete_and_wait(client, &others.collect::<Vec<_>>()).await?;
+        }
+        Ok(match scenario.nodes.as_slice() {
+            [] => self.backend_for(scenario),
+            nodes => self.backend(nodes.to_vec(), None),
+        })
+    }
+
     /// Returns a backend on an existing deployment, or on a new one.
     fn backend(&self, group: Group, deployment: Option<Deployment>) -> ClusterBackend {
         let deployment = deployment.unwrap_or_else(|| Deployment::numbered(&self.shared, group.clone()));

@@ -1,5 +1,6 @@
 //! The report for people: the verdict first, then the problems, then the rest.
 
+mod alone;
 mod diagnosis;
 mod headline;
 mod notes;
@@ -20,6 +21,7 @@ pub fn terminal(run: &RunDocument, everything: bool) -> String {
     let mut report = Report { page: Page::new(everything), run };
     report.verdict();
     report.diagnosis();
+    report.alone();
     report.sections();
     report.latency();
     report.matrices();

@@ -89,7 +89,8 @@ impl Live {
     async fn changes(&self, world: &World) -> Result<Vec<String>, Error> {
         let client = &self.shared.client;
         let (now, read) = try_join(Recorded::read(client, &self.scope), self.read_twins()).await?;
-        let mut changes = self.recorded.differences(&now, world);
+        let mut changes =
+            self.recorded.differences(&now, world, &self.shared.maker.settings.prepared_namespaces);
         changes.extend(self.helpers.changes(world).await?);
         changes.extend(twins::relabelled(&self.read, &read));
         changes.extend(self.strangers.changes(world).await?);

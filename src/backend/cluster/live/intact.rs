@@ -13,7 +13,7 @@ use crate::backend::Error;
 use crate::backend::cluster::cluster_policies;
 use crate::backend::cluster::deployment::intact::added_containers;
 use crate::backend::cluster::request::{Namespaced, bounded, failed, persistently};
-use crate::policy::Labels;
+use crate::policy::{LabelSelector, Labels, Namespaces};
 use crate::snapshot::Identity;
 use crate::world::World;
 
@@ -42,8 +42,10 @@ impl Recorded {
         Ok(Self(all))
     }
 
-    /// Describes what differs now and may change what happens to packets of a state.
-    pub(super) fn differences(&self, now: &Self, world: &World) -> Vec<String> {
+    /// Describes what differs now and may change what happens to packets of a state. `own` are netproof's namespaces, which
+    /// are compared with what they were when their pods had started.
+    pub(super) fn differences(&self, now: &Self, world: &World, own: &[String]) -> Vec<String> {
+        let read = read_keys(world);
         let namespaces: BTreeSet<&str> =
             world.cluster.namespaces.iter().map(|namespace| namespace.name.as_str()).collect();
         let with_agents: BTreeSet<&String> =
@@ -51,7 +53,13 @@ impl Recorded {
         let services: BTreeSet<Identity> = world.cluster.services.iter().map(Identity::of_service).collect();
         let matters = |(kind, identity): &&(&'static str, Identity)| match *kind {
             SERVICE => services.contains(identity),
+            _ if own.contains(&identity.namespace) => false,
             _ => identity.namespace.is_empty() || namespaces.contains(identity.namespace.as_str()),
+        };
+        // The tenants may select namespaces by any label.
+        let is_same = |namespace: &String, before: &Value, now: &Value| {
+            let decides = |key: &String| with_agents.contains(namespace) || read.contains(key);
+            restricted(before, decides) == restricted(now, decides)
         };
         let keys: BTreeSet<_> = self.0.keys().chain(now.0.keys()).filter(matters).collect();
         let changes = keys.into_iter().filter_map(|key| {
@@ -64,7 +72,12 @@ impl Recorded {
                     return None;
                 }
                 (Some(_), None) => "was removed",
-                (Some(before), Some(now)) if before != now && *kind == NAMESPACE => "has other labels",
+                (Some(before), Some(now)) if *kind == NAMESPACE => {
+                    match is_same(&identity.namespace, before, now) {
+                        true => return None,
+                        false => "has other labels",
+                    }
+                }
                 (Some(before), Some(now)) if before != now => "was changed",
                 (_, _) => return None,
             };
@@ -72,6 +85,23 @@ impl Recorded {
         });
         changes.collect()
     }
+}
+
+/// Returns the keys of the labels by which policies select namespaces.
+fn read_keys(world: &World) -> BTreeSet<String> {
+    let policies = world.cluster.all_policies();
+    let peers = policies.peers.iter().filter_map(|(_, peer)| peer.pods());
+    let scopes = policies.list.iter().map(|policy| &policy.subjects).chain(peers);
+    let selectors = scopes.filter_map(|scope| match &scope.namespaces {
+        Namespaces::Selected(selector) => Some(selector),
+        Namespaces::Named(_) => None,
+    });
+    selectors.flat_map(LabelSelector::requirements).map(|requirement| requirement.key().clone()).collect()
+}
+
+/// Returns the labels whose keys decide.
+fn restricted(labels: &Value, decides: impl Fn(&String) -> bool) -> BTreeMap<&String, &Value> {
+    labels.as_object().into_iter().flatten().filter(|(key, _)| decides(key)).collect()
 }
 
 async fn labels(client: &Client, namespaces: &[String]) -> Result<Vec<(String, Labels)>, Error> {
@@ -160,12 +190,16 @@ mod tests {
     /// Only what decides about packets between the state's endpoints matters.
     #[test]
     fn every_change_that_matters_is_named_and_no_other() {
-        let world = state_after(
+        let mut world = state_after(
             "topology: {namespaces: [{name: x, pods: [{name: a, labels: {app: a}}],
-              services: [{name: web, selector: {app: a}, ports: [{port: 80}]}]}]}\nsteps: [{name: s}]",
+              services: [{name: web, selector: {app: a}, ports: [{port: 80}]}]},
+              {name: y, pods: [{name: b}]}, {name: own, pods: [{name: c}]}]}\nsteps: [{name: s}]",
             &[],
         );
+        world.twins.insert(Identity::new("x", "a"));
         let before = [
+            (NAMESPACE, "y", "", json!({"team": "red"})),
+            (NAMESPACE, "own", "", json!({})),
             (NAMESPACE, "x", "", json!({"team": "red"})),
             (NAMESPACE, "elsewhere", "", json!({})),
             (POLICY, "x", "kept", json!({"podSelector": {}})),
@@ -176,6 +210,10 @@ mod tests {
             (SERVICE, "x", "other", json!({"ports": [1]})),
         ];
         let after = [
+            // No policy reads it, and no tenant is here.
+            (NAMESPACE, "y", "", json!({"team": "blue"})),
+            // netproof has taken it over.
+            (NAMESPACE, "own", "", json!({"netproof.dev/run": "r"})),
             (NAMESPACE, "x", "", json!({"team": "blue"})),
             (POLICY, "x", "kept", json!({"podSelector": {}})),
             (POLICY, "x", "changed", json!({"podSelector": {"matchLabels": {"a": "b"}}})),
@@ -183,9 +221,9 @@ mod tests {
             (SERVICE, "x", "web", json!({"ports": [2]})),
             ("AdminNetworkPolicy", "", "all", json!({})),
         ];
-        let (before, after) = (recorded(&before), recorded(&after));
-        assert_eq!(before.differences(&before, &world), [""; 0]);
-        insta::assert_snapshot!(before.differences(&after, &world).join("\n"), @"
+        let (before, after, own) = (recorded(&before), recorded(&after), ["own".to_owned()]);
+        assert_eq!(before.differences(&before, &world, &own), [""; 0]);
+        insta::assert_snapshot!(before.differences(&after, &world, &own).join("\n"), @"
         AdminNetworkPolicy all was added
         Namespace x has other labels
         NetworkPolicy x/added was added
@@ -193,6 +231,27 @@ mod tests {
         NetworkPolicy x/removed was removed
         Service x/web was changed
         ");
+    }
+
+    #[test]
+    fn a_label_matters_where_a_policy_reads_it() {
+        let mut world = state_after(
+            "topology: {namespaces: [{name: x, pods: [{name: a}]}, {name: y, pods: [{name: b}]}]}
+steps:
+- name: s
+  apply:
+  - apiVersion: networking.k8s.io/v1
+    kind: NetworkPolicy
+    metadata: {name: p, namespace: x}
+    spec: {podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: red}}}]}]}
+",
+            &[],
+        );
+        world.twins.insert(Identity::new("x", "a"));
+        let with = |labels| recorded(&[(NAMESPACE, "y", "", labels)]);
+        let differences = |labels| with(json!({"team": "red"})).differences(&with(labels), &world, &[]);
+        assert_eq!(differences(json!({"team": "red", "project": "p"})), [""; 0]);
+        assert_eq!(differences(json!({"team": "blue"})), ["Namespace y has other labels"]);
     }
 
     #[test]
