@@ -52,13 +52,13 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = at_least_one())]
     repeat: usize,
 
-    /// Do not run scenarios again, alone, in which packets differed while others ran
-    #[arg(long, help_heading = ON_A_CLUSTER)]
-    no_rerun: bool,
-
     /// Run everything, even if nothing enforces policies. By default, a run ends as soon as that is clear
     #[arg(long)]
     keep_going: bool,
+
+    /// Do not run scenarios again, alone, in which packets differed while others ran
+    #[arg(long, help_heading = ON_A_CLUSTER)]
+    no_rerun: bool,
 
     #[command(flatten)]
     accept: AcceptOptions,
@@ -94,7 +94,6 @@ Examples:
   netproof run --backend cluster                   the cluster of the current context
   netproof run --backend cluster --every-node      also the data path of every node
   netproof run --backend cluster --pod-label owner=me --namespace-label owner=me    what the cluster requires
-  netproof run --backend cluster --external internet=192.0.2.7    also addresses outside, with netproof agent on this one
   netproof run --enforce-within 5s                 fail where a denial takes longer to be in force
   netproof run --baseline before.json              fail only for what is new since then";
 

@@ -135,11 +135,7 @@ impl<'g> Enforcer<'g> {
             return Prediction::Delivered;
         }
         if leg.is_between_own_node() {
-            let is_closed = self.parts.has_packets(DatapathFault::OwnNodeClosed);
-            return match leg.as_from_outside().filter(|_| is_closed) {
-                Some(leg) => self.direction(&leg, Direction::Ingress),
-                None => Prediction::Delivered,
-            };
+            return self.between_own_node(leg);
         }
         if self.parts.has_packets(DatapathFault::DeadPath)
             && self.state.has_policies()
@@ -164,6 +160,17 @@ impl<'g> Enforcer<'g> {
         egress.max(ingress).max(reply)
     }
 
+    /// Returns what becomes of a packet between a pod and its own node, which policies cannot deny.
+    fn between_own_node(&self, leg: &Leg<'_>) -> Prediction {
+        let has = |fault| self.parts.has_packets(fault);
+        match leg.as_from_outside() {
+            Some(leg) if has(DatapathFault::OwnNodeClosed) => self.direction(&leg, Direction::Ingress),
+            // Rules that packets meet before a Service is translated may also see those for the node itself.
+            None if has(DatapathFault::BeforeTranslation) => Prediction::Unclear,
+            Some(_) | None => Prediction::Delivered,
+        }
+    }
+
     /// Returns what the enforcer of one direction does with a packet.
     fn direction(&self, leg: &Leg<'_>, direction: Direction) -> Prediction {
         let Some((subject, pod)) = leg.subject(direction) else {
@@ -177,6 +184,10 @@ impl<'g> Enforcer<'g> {
         }
         let last = self.ground.world.cluster.nodes.last().map(|node| node.name.as_str());
         let frozen = self.frozen.as_ref().filter(|_| last == Some(node));
+        if frozen.is_some() && direction == Direction::Egress && !leg.is_direct() {
+            // It may lead a Service to the pods that it had before.
+            return Prediction::Unclear;
+        }
         let state = frozen.unwrap_or(&self.state);
         let decision = self.decide(state, frozen.is_some(), leg, direction, (subject, pod));
         let prediction = Prediction::from(decision);
@@ -237,7 +248,8 @@ impl<'g> Enforcer<'g> {
             false => self.engines.borrow().get(&key).cloned(),
         };
         let engines = cached.unwrap_or_else(|| {
-            let (sender, receiver) = (leg.pod(leg.flow.source), leg.pod(leg.end));
+            let filtered = |end| leg.pod(end).filter(|pod| !pod.host_network && !pod.ended);
+            let (sender, receiver) = (filtered(leg.flow.source), filtered(leg.end));
             let subject = Subject { pod: state_pod(state, subject, pod), direction, sender, receiver };
             let engines = Rc::new(self.compile(state, leg.flow.family, &subject));
             self.engines.borrow_mut().insert(key, Rc::clone(&engines));

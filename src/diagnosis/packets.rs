@@ -77,18 +77,36 @@ impl<'a> Leg<'a> {
         self.node(end).map(|node| node.name.as_str()).or_else(of_pod)
     }
 
-    /// Returns whether one end is a node, and the other end a pod on it.
+    /// Returns whether an end has the addresses of a node.
+    fn is_host(&self, end: Endpoint) -> bool {
+        self.node(end).is_some() || self.pod(end).is_some_and(|pod| pod.host_network)
+    }
+
+    /// Returns whether an end has an address that a pod has: a pod with `hostNetwork` has those of its node.
+    fn has_address_of_pod(&self, end: Endpoint) -> bool {
+        let is_pods = |node: &Node| {
+            let mut pods =
+                self.engine().pods().map(|(_, pod)| pod).filter(|pod| pod.host_network && !pod.ended);
+            pods.any(|pod| pod.node.as_ref() == Some(&node.name))
+        };
+        self.pod(end).is_some() || self.node(end).is_some_and(is_pods)
+    }
+
+    /// Returns whether one end has the addresses of a node, and the other end is a pod on it.
     pub(super) fn is_between_own_node(&self) -> bool {
         let ends = [(self.flow.source, self.end), (self.end, self.flow.source)];
-        ends.into_iter().any(|(node, pod)| {
-            self.node(node).is_some() && self.pod(pod).is_some() && self.place(node) == self.place(pod)
+        ends.into_iter().any(|(host, pod)| {
+            self.is_host(host) && self.pod(pod).is_some() && self.place(host) == self.place(pod)
         })
     }
 
     /// Returns the leg as if its sender were outside the cluster, after the translation of a Service's address. `None`
     /// if the sender is no node.
     pub(super) fn as_from_outside(&self) -> Option<Self> {
-        let source = self.node(self.flow.source)?.address(self.flow.family).map(Endpoint::External)?;
+        let of_node = self.node(self.flow.source).and_then(|node| node.address(self.flow.family));
+        let of_pod = || self.pod(self.flow.source).and_then(|pod| pod.address(self.flow.family));
+        let source = of_node.or_else(of_pod).filter(|_| self.is_host(self.flow.source))?;
+        let source = Endpoint::External(source);
         let (destination, port) = (Destination::Endpoint(self.end), self.port);
         Some(Self { flow: Flow { source, destination, port, ..self.flow }, ..self.clone() })
     }
@@ -112,6 +130,10 @@ impl<'a> Leg<'a> {
     /// Returns whether the ends are on the first two nodes.
     pub(super) fn is_on_dead_path(&self) -> bool {
         let [one, other, ..] = self.ground.world.cluster.nodes.as_slice() else { return false };
+        // Packets between nodes are not forwarded.
+        if self.is_host(self.flow.source) && self.is_host(self.end) {
+            return false;
+        }
         let ends = [self.place(self.flow.source), self.place(self.end)];
         let nodes = [Some(one.name.as_str()), Some(other.name.as_str())];
         ends == nodes || ends == [nodes[1], nodes[0]]
@@ -136,7 +158,7 @@ impl<'a> Leg<'a> {
 
     fn is_in(&self, traffic: Traffic, node: &str) -> bool {
         let (source, end) = (self.flow.source, self.end);
-        let are_pods = self.pod(source).is_some() && self.pod(end).is_some();
+        let are_pods = self.has_address_of_pod(source) && self.has_address_of_pod(end);
         let is_on_one = self.place(source) == self.place(end);
         let is_outside = |end: Endpoint| matches!(end, Endpoint::External(_));
         match traffic {
@@ -145,7 +167,7 @@ impl<'a> Leg<'a> {
             Traffic::OnNode => are_pods && is_on_one,
             Traffic::BetweenNodes => are_pods && !is_on_one,
             Traffic::Outside => is_outside(source) || is_outside(end),
-            Traffic::FromNodes => self.node(source).is_some(),
+            Traffic::FromNodes => self.is_host(source),
             // Only the sender's node knows that it has translated the address.
             Traffic::ToServices => !self.is_direct() && self.place(source) == Some(node),
             Traffic::Lookups => self.flow.protocol == Protocol::Udp && self.port.get() == DNS,

@@ -181,8 +181,14 @@ impl<'a> Search<'a> {
                 None => tested.agreeing += 1,
             }
             let is_right = enforcer.is_right();
-            is_right
-                || !cells.iter().enumerate().any(|(index, seen)| refutes(*seen, || enforcer.predict(index)))
+            let mut all = cells.iter().enumerate();
+            let refuting =
+                all.find(|(index, seen)| !is_right && refutes(**seen, || enforcer.predict(*index)));
+            if let Some((_, seen)) = refuting {
+                let case = enforcer.ground.case;
+                tracing::debug!(?hypotheses, scenario = case.scenario, step = case.step, cell = %seen.cell, "refuted");
+            }
+            refuting.is_none()
         });
         is_unrefuted.then_some((trial, tested))
     }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::world::EndpointName;
 
-/// Time between two connections to one program.
+/// Time between two connections to one program. A tenth more than promised, because a busy network may bring them closer
+/// together.
 const INTERVAL: Duration = Duration::from_millis(1_100);
 
 /// When programs of others were last connected to.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::blamed::Blamed;
 use super::result::ScenarioTrial;
-use crate::deviation::Fault;
+use crate::deviation::{Fault, Follower, Opening};
 use crate::diagnosis::{Case, Enforcement, Evidence, Seen, diagnose};
 
 /// Returns what the cells of each fault are blamed on. `None` for a fault that no scenario shows.
@@ -45,11 +45,24 @@ fn cases(fault: Fault, trial: &ScenarioTrial) -> Vec<Case<'_>> {
         let mut verdicts = shown.into_iter().flatten();
         // Where the fault makes the same rules, packets do what they do without it. Where it was not tried, nothing is
         // known.
+        let is_moment = is_moment(fault, trial, index);
         let is_same = shown.is_none() && !trial.untried.contains(&(fault.name, index));
         Case::new(&trial.scenario, step, |cell| match shown {
-            Some(_) => Seen::with_verdict(cell, verdicts.next()?, false),
+            Some(_) => Seen::with_verdict(cell, verdicts.next()?, is_moment),
             None => Seen::of(cell).filter(|_| is_same),
         })
     });
     cases.collect()
+}
+
+/// Returns whether a fault opens pods only for a moment after a step. The self-test looks at that moment as long as it
+/// likes, and a run would see it pass.
+fn is_moment(fault: Fault, trial: &ScenarioTrial, step: usize) -> bool {
+    let mut follower = Follower::new(Some(fault.deviation()));
+    let states = trial.right.steps.iter().take(step + 1).flat_map(|step| &step.states);
+    let last = states.map(|world| follower.see(&world.cluster, &world.written)).last();
+    last.is_some_and(|state| match state.opening {
+        Opening::Briefly | Opening::AtFirst => !state.unguarded.is_empty(),
+        Opening::Always | Opening::Late => false,
+    })
 }

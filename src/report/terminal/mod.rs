@@ -20,8 +20,8 @@ pub(super) use sections::findings;
 pub fn terminal(run: &RunDocument, everything: bool) -> String {
     let mut report = Report { page: Page::new(everything), run };
     report.verdict();
-    report.alone();
     report.diagnosis();
+    report.alone();
     report.sections();
     report.latency();
     report.matrices();
