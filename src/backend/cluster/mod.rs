@@ -245,14 +245,15 @@ impl Cluster {
         let Shared { client, prepared, .. } = &*self.shared;
         // Prepared namespaces are empty when they are given back.
         if prepared.is_none() {
-            let canaries = self.shared.namespace_of_canaries();
+            let own =
+                [self.shared.namespace_of_canaries(), self.shared.names_of_nodes().namespace(purpose::NODES)];
             let found = cleanup::list(client, &self.shared.selector()).await?;
-            let others = found.iter().map(ResourceExt::name_any).filter(|name| *name != canaries);
+            let others = found.iter().map(ResourceExt::name_any).filter(|name| !own.contains(name));
             cleanup::delete_and_wait(client, &others.collect::<Vec<_>>()).await?;
         }
         Ok(match scenario.nodes.as_slice() {
             [] => self.backend_for(scenario),
-            nodes => self.backend(nodes.to_vec(), None),
+            nodes => self.backend(nodes.to_vec(), None, self.needs(scenario)),
         })
     }
 
