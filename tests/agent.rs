@@ -13,7 +13,7 @@ use netproof_probe::wire::{
 };
 use nix::sys::signal::Signal;
 
-use crate::support::signal;
+use crate::support::{program, signal};
 
 const TOKEN: &str = "a-token-for-tests";
 
@@ -129,6 +129,32 @@ async fn probe(agent: &Agent, targets: Vec<Target>) -> Vec<Outcome> {
 
 fn answered() -> Outcome {
     Outcome::Answered { agent: "x/a".to_owned() }
+}
+
+/// `netproof agent` is the same agent, for hosts outside of a cluster.
+#[test]
+fn a_host_outside_runs_the_agent_until_it_is_told_to_end() {
+    let token = "0123456789abcdef0123456789abcdef";
+    let mut command = Command::new(program());
+    command.args(["agent", "--listen", "127.0.0.1:0"]);
+    let agent = Running::start_command(command, token);
+    let mut info =
+        format!("POST /v1/info HTTP/1.1\nHost: a\nAuthorization: Bearer {token}\nConnection: close\n");
+    info.push_str("Content-Length: 0\n\n");
+    assert_eq!(agent.raw(&info), "HTTP/1.1 200 OK");
+    assert_eq!(agent.raw(&info.replace(token, "other")), "HTTP/1.1 401 Unauthorized");
+    signal(agent.child.id(), Signal::SIGTERM);
+    let mut agent = agent;
+    assert_eq!(agent.child.wait().unwrap().code(), Some(0));
+    for (token, expected) in
+        [("", "NETPROOF_TOKEN is not set"), ("short", "has 5 characters, not at least 32")]
+    {
+        let mut command = Command::new(program());
+        let output = command.arg("agent").env(TOKEN_VARIABLE, token).output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]));
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.contains(expected) && message.contains("openssl rand -hex 32"), "{message}");
+    }
 }
 
 #[test]

@@ -94,10 +94,6 @@ impl<'a> Seen<'a> {
     /// Returns what a cell has shown. `None` if it was not judged, or if it differs only beside other scenarios: then it shows
     /// something about their policies.
     pub fn of(result: &'a CellResult) -> Option<Self> {
-        // What other scenarios beside it have caused says nothing about the policies of this one.
-        if result.verdict != Verdict::Match && result.alone == Some(Verdict::Match) {
-            return None;
-        }
         let is_for_a_moment = result.delivered_until.is_some();
         let differs_alone = result.alone != Some(Verdict::Match);
         differs_alone.then(|| Self::with_verdict(result, &result.verdict, is_for_a_moment)).flatten()

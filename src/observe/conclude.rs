@@ -12,7 +12,8 @@ use crate::backend::Backend;
 use crate::plan::Router;
 use crate::policy::{Decision, Engine, Expectation, Protocol};
 use crate::verdict::{
-    Cause, CellResult, Change, DeliveredUntil, Evidence, Nodes, Observation, Settling, Verdict, judge,
+    AtFirst, Cause, CellResult, Change, DeliveredUntil, Evidence, Nodes, Observation, Settling, Verdict,
+    judge,
 };
 use crate::world::{Action, Capability, EndpointName, External, World};
 
@@ -112,7 +113,7 @@ impl<B: Backend> Observer<'_, B> {
                 unconfirmed: track.unconfirmed,
                 misdelivered: track.misdelivered.clone(),
                 control: track.control,
-                baseline: self.at_first(planned),
+                baseline: self.at_first(planned).map(|showed| reliable(showed, planned)),
             }),
             (None, None) => Verdict::Inconclusive(Cause::ProbeError("it was never probed".to_owned())),
         }
@@ -186,6 +187,16 @@ impl<B: Backend> Observer<'_, B> {
         let change = Change::since(before, planned.decision)?;
         let settling = Settling::new(change, track.settled?, before, expected, nodes);
         Some(Settling { opposed: track.opposed, limit: self.settings.limits.get(change), ..settling })
+    }
+}
+
+/// Returns what the baseline of a cell is worth. Every cluster promises paths in both directions between pods and nodes, so
+/// an answer that never came back there is an outage. Nothing promises them to hosts outside.
+fn reliable(showed: AtFirst, PlannedCell { cell, .. }: &PlannedCell) -> AtFirst {
+    let is_outside = [&cell.from, &cell.to].iter().any(|end| matches!(end, EndpointName::External(_)));
+    match showed {
+        AtFirst::OneWay if !is_outside => AtFirst::Answered,
+        AtFirst::Silent | AtFirst::OneWay | AtFirst::Answered => showed,
     }
 }
 

@@ -47,13 +47,7 @@ impl Datagrams {
         let message = recvmsg::<SockaddrStorage>(socket, &mut parts, Some(&mut space), MsgFlags::empty())?;
         let source = message.address.as_ref().and_then(address);
         let source = source.ok_or_else(|| io::Error::other("a datagram without a source"))?;
-        let destination = message.cmsgs()?.find_map(|control| match control {
-            ControlMessageOwned::Ipv4PacketInfo(info) => {
-                Some(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes()).into())
-            }
-            ControlMessageOwned::Ipv6PacketInfo(info) => Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into()),
-            _ => None,
-        });
+        let destination = message.cmsgs()?.find_map(|control| destination(&control));
         Ok(Received { length: message.bytes, source, destination })
     }
 
@@ -83,6 +77,16 @@ impl Datagrams {
         };
         Ok(sent?)
     }
+}
+
+fn destination(control: &ControlMessageOwned) -> Option<IpAddr> {
+    if let ControlMessageOwned::Ipv4PacketInfo(info) = control {
+        return Some(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes()).into());
+    }
+    if let ControlMessageOwned::Ipv6PacketInfo(info) = control {
+        return Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+    }
+    None
 }
 
 fn address(address: &SockaddrStorage) -> Option<SocketAddr> {

@@ -218,8 +218,17 @@ impl Cluster {
     /// the scenarios there. Each backend is for the scenario that can reuse most of its pods at that moment.
     pub fn backends(&self) -> impl Iterator<Item = (usize, Result<ClusterBackend, Error>)> + '_ {
         std::iter::from_fn(|| {
-            let (turn, deployment) = self.scheduled.schedule().next()?;
-            Some((turn.index, Ok(self.backend(turn.group, deployment, turn.needs))))
+            let leases = |turn: &Turn| {
+                let on_nodes = self.scheduled.node_agents.try_lease(turn.needs, &turn.group);
+                self.shared.outside.try_lease(&turn.world).zip(on_nodes)
+            };
+            let (turn, deployment) = self.scheduled.schedule().next(|turn| leases(turn).is_some())?;
+            // Taken now, so that the next one does not wait for it.
+            let leases = leases(&turn);
+            Some((
+                turn.index,
+                Ok(ClusterBackend { leases, ..self.backend(turn.group, deployment, turn.needs) }),
+            ))
         })
     }
 

@@ -78,21 +78,27 @@ impl NodeAgents {
     /// before, and a scenario that has a lease never asks again, so scenarios never wait for each other in a circle.
     pub(super) async fn lease(&self, needs: Needs, nodes: &[String]) -> Lease {
         let mut lease = Lease::new();
-        if !needs.agents {
-            return lease;
-        }
-        for node in nodes.iter().collect::<BTreeSet<_>>() {
-            let turn = {
-                // A panic while the lock was held left no partial change.
-                let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-                Arc::clone(turns.entry(node.clone()).or_default())
-            };
+        for turn in self.turns(needs, nodes) {
             lease.push(turn.lock_owned().await);
         }
-        if needs.node_ports {
-            lease.push(Arc::clone(&self.node_ports).lock_owned().await);
-        }
         lease
+    }
+
+    /// Returns a lease of these nodes. `None` if another scenario uses one of them.
+    pub(super) fn try_lease(&self, needs: Needs, nodes: &[String]) -> Option<Lease> {
+        self.turns(needs, nodes).into_iter().map(|turn| turn.try_lock_owned().ok()).collect()
+    }
+
+    /// Returns the locks of these nodes, in the order in which they are taken.
+    fn turns(&self, needs: Needs, nodes: &[String]) -> Vec<Arc<tokio::sync::Mutex<()>>> {
+        if !needs.agents {
+            return Vec::new();
+        }
+        // A panic while the lock was held left no partial change.
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let names: BTreeSet<&String> = nodes.iter().collect();
+        let of_nodes = names.into_iter().map(|node| Arc::clone(turns.entry(node.clone()).or_default()));
+        of_nodes.chain(needs.node_ports.then(|| Arc::clone(&self.node_ports))).collect()
     }
 
     /// Returns the agents of these nodes. Starts the missing ones, and replaces those that are lost.

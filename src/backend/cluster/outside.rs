@@ -151,6 +151,16 @@ impl Outside {
         leases
     }
 
+    /// Returns leases of the hosts that can play externals of this state. `None` if another scenario uses one of them.
+    pub(super) fn try_lease(&self, world: &World) -> Option<Vec<Lease>> {
+        let can_play = |host: &&Arc<Host>| world.externals.iter().any(|external| host.may_play(external));
+        let leases = self.0.iter().filter(can_play).map(|host| {
+            let turn = Arc::clone(&host.turn).try_lock_owned().ok()?;
+            Some(Lease { host: Arc::clone(host), _turn: turn })
+        });
+        leases.collect()
+    }
+
     /// Returns how each external takes part in a state with these policies. `own` are the externals with the addresses
     /// that the scenario gives them.
     pub(super) fn roles(&self, own: &[External], cluster: &Cluster) -> BTreeMap<String, Role> {
@@ -391,11 +401,12 @@ mod tests {
         let second = outside.lease(&other).await;
         assert_eq!((first.len(), second.len()), (1, 1), "they use different hosts");
         let waits = async || timeout(Duration::from_millis(50), outside.lease(&both)).await.is_err();
-        assert!(waits().await);
+        assert!(waits().await && outside.try_lease(&both).is_none());
         drop(second);
         assert!(waits().await);
         drop(first);
         assert_eq!(outside.lease(&both).await.len(), 2);
+        assert_eq!(outside.try_lease(&both).map(|leases| leases.len()), Some(2));
         assert_eq!(outside.lease(&world("[]")).await.len(), 0);
     }
 }

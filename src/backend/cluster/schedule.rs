@@ -36,13 +36,23 @@ impl Schedule {
     }
 
     /// Returns the next scenario, with the deployment that it should use. Without one, it needs a new
-    /// deployment.
-    pub(super) fn next(&mut self) -> Option<(Turn, Option<Deployment>)> {
-        let (place, deployment) = best(self.waiting.iter().map(|turn| {
+    /// deployment. Scenarios that would have to wait for others come later than the rest.
+    pub(super) fn next(&mut self, is_free: impl Fn(&Turn) -> bool) -> Option<(Turn, Option<Deployment>)> {
+        let free: Vec<usize> = self
+            .waiting
+            .iter()
+            .enumerate()
+            .filter(|(_, turn)| is_free(turn))
+            .map(|(place, _)| place)
+            .collect();
+        let candidates = if free.is_empty() { (0..self.waiting.len()).collect() } else { free };
+        let turns = candidates.iter().filter_map(|place| self.waiting.get(*place));
+        let (chosen, deployment) = best(turns.map(|turn| {
             let idle = self.idle.get(&turn.group).into_iter().flatten();
             let kept = idle.map(|deployment| deployment.kept(&turn.world));
             (turn.world.cluster.pods.len(), kept.collect())
         }))?;
+        let place = *candidates.get(chosen)?;
         let turn = self.waiting.remove(place);
         let idle = self.idle.get_mut(&turn.group);
         let deployment = deployment.zip(idle).map(|(deployment, idle)| idle.swap_remove(deployment));
