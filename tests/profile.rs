@@ -173,7 +173,7 @@ fn a_deviation_that_decides_no_cell_is_reported() {
     let known = profile("no-udp", NO_UDP);
     let stale = profile("old-times", "quirk: pod-address-in-ip-block");
     let finished = without_udp(&["--profile", &known, "--profile", &stale]).exits(0);
-    let warning = finished.stdout.lines().find(|line| line.starts_with("warning: ")).unwrap();
+    let warning = finished.stdout.lines().find(|line| line.starts_with("warning: profile ")).unwrap();
     assert_snapshot!(warning, @"warning: profile old-times: no cell of this run is decided by this deviation: old-times does it differently (profiles/old-times.yaml:5:3)");
     let document = without_udp(&["--profile", &known, "--profile", &stale, "-o", "json"]).json();
     let is_stale = |i: usize| document["profiles"][i]["deviations"][0]["stale"].clone();
