@@ -113,7 +113,7 @@ impl<B: Backend> Observer<'_, B> {
                 unconfirmed: track.unconfirmed,
                 misdelivered: track.misdelivered.clone(),
                 control: track.control,
-                baseline: self.at_first(planned).map(|showed| reliable(showed, planned)),
+                baseline: self.at_first(planned).map(|showed| reliable(showed, planned, &self.world)),
             }),
             (None, None) => Verdict::Inconclusive(Cause::ProbeError("it was never probed".to_owned())),
         }
@@ -190,12 +190,16 @@ impl<B: Backend> Observer<'_, B> {
     }
 }
 
-/// Returns what the baseline of a cell is worth. Every cluster promises paths in both directions between pods and nodes, so
-/// an answer that never came back there is an outage. Nothing promises them to hosts outside.
-fn reliable(showed: AtFirst, PlannedCell { cell, .. }: &PlannedCell) -> AtFirst {
-    let is_outside = [&cell.from, &cell.to].iter().any(|end| matches!(end, EndpointName::External(_)));
+/// Returns what the baseline of a cell is worth. Every cluster promises paths in both directions between pods and nodes, and
+/// so does the lab for all of its hosts: an answer that never came back is an outage. Nothing promises them to a host outside
+/// of a cluster.
+fn reliable(showed: AtFirst, PlannedCell { cell, .. }: &PlannedCell, world: &World) -> AtFirst {
+    let is_outside = |end: &EndpointName| match end {
+        EndpointName::External(name) => world.assigned_hosts.contains_key(name),
+        EndpointName::Pod { .. } | EndpointName::Service { .. } | EndpointName::Node(_) => false,
+    };
     match showed {
-        AtFirst::OneWay if !is_outside => AtFirst::Answered,
+        AtFirst::OneWay if !is_outside(&cell.from) && !is_outside(&cell.to) => AtFirst::Answered,
         AtFirst::Silent | AtFirst::OneWay | AtFirst::Answered => showed,
     }
 }

@@ -158,6 +158,12 @@ fn no_path_from_outside_is_no_outage() {
     let of_office: Vec<_> = of_office.filter(|(_, cell)| office(cell) && cell["family"] == "IPv4").collect();
     assert!(!of_office.is_empty());
     for (place, cell) in of_office {
+        // Datagrams to the host arrive without policies, though no answer comes back. So their denial is proved.
+        let is_datagram = cell["probe"].as_str().unwrap().ends_with("/UDP");
+        if is_datagram && cell["to"] == "external:office" && cell["expected"] == "deny" {
+            assert_eq!(cell["verdict"], "match", "{place}: {cell}");
+            continue;
+        }
         assert_eq!(cell["verdict"], "inconclusive", "{place}: {cell}");
         let cause = cell["cause"].as_str().unwrap();
         assert!(cause.contains("before there were policies either"), "{place}: {cell}");
