@@ -18,8 +18,8 @@ pub(super) fn notes(cluster: &Cluster, tenancy: &Tenancy, options: &Options) -> 
     let mut notes = Vec::new();
     let mut add = |pods: Vec<&Pod>, why: &str| {
         if !pods.is_empty() {
-            let pods = pods.into_iter().map(Identity::of_pod).collect();
-            notes.push(format!("{}: {why}", names(pods, ["pod", "pods"])));
+            let pods: Vec<Identity> = pods.into_iter().map(Identity::of_pod).collect();
+            notes.push(format!("{}: {why}", names(&pods, ["pod", "pods"])));
         }
     };
     add(pods().filter(|pod| pod.host_network).collect(), "hostNetwork, so no NetworkPolicy applies to them");
@@ -54,14 +54,14 @@ pub(super) fn notes(cluster: &Cluster, tenancy: &Tenancy, options: &Options) -> 
     let services = cluster.services.iter().filter(|service| own.contains(&service.namespace));
     let services: Vec<_> = services.map(Identity::of_service).collect();
     if !services.is_empty() && !options.to_workloads {
-        let names = names(services, ["Service", "Services"]);
+        let names = names(&services, ["Service", "Services"]);
         notes.push(format!("{names}: addresses of Services are asked about only with --to-workloads"));
     }
     notes
 }
 
 /// Returns the count of objects with their names. `nouns` are those for one object and for several.
-fn names(objects: Vec<Identity>, [one, many]: [&str; 2]) -> String {
+fn names(objects: &[Identity], [one, many]: [&str; 2]) -> String {
     let shown: Vec<String> = objects.iter().take(MOST).map(ToString::to_string).collect();
     let more = match objects.len().saturating_sub(MOST) {
         0 => String::new(),
