@@ -42,8 +42,13 @@ impl Installed {
     fn new(content: &[u8]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        let program = folder.path().join("packed");
-        fs::write(&program, content).unwrap();
+        let [written, program] = ["content", "packed"].map(|name| folder.path().join(name));
+        fs::write(&written, content).unwrap();
+        // A program that another test starts at this moment inherits the file that is written here, and for as long the
+        // kernel does not run it (ETXTBSY). Nobody inherits the copy.
+        let copied = Command::new("cp").args([&written, &program]).status().unwrap();
+        assert!(copied.success(), "{copied}");
+        fs::remove_file(&written).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o555)).unwrap();
         Self { folder, program }
     }

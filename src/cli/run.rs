@@ -94,6 +94,8 @@ Examples:
   netproof run --backend cluster                   the cluster of the current context
   netproof run --backend cluster --every-node      also the data path of every node
   netproof run --backend cluster --pod-label owner=me --namespace-label owner=me    what the cluster requires
+  netproof run --backend cluster --host-network    also nodes, and pods in their networks
+  netproof run --backend cluster --external internet=203.0.113.10    also this host, where netproof agent runs
   netproof run --enforce-within 5s                 fail where a denial takes longer to be in force
   netproof run --baseline before.json              fail only for what is new since then";
 
@@ -201,7 +203,7 @@ async fn on_cluster(
     let result = progress::with_progress(async |events| {
         let again = interrupted.clone();
         let result = runner::run(&scheduled, backends, &settings, environment, events, interrupted).await;
-        if args.no_rerun || result.stopped || result.unenforced || result.interrupted {
+        if args.no_rerun || result.stopped || result.interrupted {
             return result;
         }
         let open = async |scenario: &Scenario| cluster.alone(scenario).await;

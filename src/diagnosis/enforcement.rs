@@ -44,8 +44,9 @@ impl Enforcement {
             return;
         }
         self.denials += 1;
-        // A leak that stopped shows that something enforces.
-        self.delivered += usize::from(cell.verdict == Verdict::Leak && cell.delivered_until.is_none());
+        // A leak that stopped, or that there is only beside other scenarios, shows that something enforces.
+        let was_denied = cell.delivered_until.is_some() || cell.alone == Some(Verdict::Match);
+        self.delivered += usize::from(cell.verdict == Verdict::Leak && !was_denied);
         self.protocols.insert(cell.cell.probe.protocol());
         self.directions.extend(cell.expected.deciding_policies().into_iter().map(|(_, direction)| direction));
         self.families.insert(cell.cell.family);

@@ -141,8 +141,8 @@ pub(super) fn alone(scenario: &Scenario, alone: &Alone) -> String {
     let tried = scenario.steps.iter().flat_map(|step| &step.cells).filter(|cell| cell.is_tried_alone());
     let (only, too): (Vec<_>, Vec<_>) = tried.partition(|cell| cell.differs_only_beside_others());
     let too = match too.len() {
-        0 => String::new(),
         _ if only.is_empty() => "the same alone".to_owned(),
+        0 => String::new(),
         number => format!("{} also alone", count(number, "cell", "cells")),
     };
     let only = match only.len() {

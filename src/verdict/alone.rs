@@ -27,7 +27,7 @@ impl ScenarioResult {
     }
 
     /// Returns this result with what the same scenario has shown alone. A difference stays one, whatever the scenario
-    /// shows alone, and one that is only seen alone is added.
+    /// shows alone. One that is only seen alone is added, as a repetition.
     #[must_use]
     pub fn with_alone(mut self, alone: &Self) -> Self {
         if let Some(beside) = &mut self.beside {
@@ -44,7 +44,8 @@ impl ScenarioResult {
                     add_earlier(own, alone);
                 }
                 let cell = own.cells.iter_mut().find(|cell| cell.cell == alone.cell && cell.differs());
-                if let Some(cell) = cell {
+                // A late change has no other verdict than one in time.
+                if let Some(cell) = cell.filter(|_| alone.verdict != Verdict::Match || !alone.is_late()) {
                     cell.alone = Some(alone.verdict.clone());
                 }
             }

@@ -12,8 +12,8 @@ use super::matrix;
 use super::question::tenants_of;
 use super::stranger;
 use crate::policy::{
-    Cluster, Connections, Decision, Destination, Direction, Endpoint, Engine, Flow, Group, IpFamily,
-    LabelSelector, Labels, Namespace, Pod, Port, PortRange, Protocol, Reach, Reason,
+    Cluster, Connections, Decision, Destination, Endpoint, Engine, Flow, Group, IpFamily, LabelSelector,
+    Labels, Namespace, Pod, Port, PortRange, Protocol, Reach,
 };
 use crate::snapshot::Identity;
 use crate::tenants::{Intent, Mode, Party, Tenancy, Wish};
@@ -49,11 +49,11 @@ pub struct Gap {
 }
 
 /// An end of connections: pods that policies and intent treat alike, or addresses.
-struct End {
-    name: String,
+pub(super) struct End {
+    pub(super) name: String,
     endpoint: Endpoint,
-    group: Group,
-    tenants: Vec<String>,
+    pub(super) group: Group,
+    pub(super) tenants: Vec<String>,
     kind: Kind,
 }
 
@@ -63,7 +63,7 @@ enum Kind {
 }
 
 impl End {
-    fn party(&self) -> Party<'_> {
+    pub(super) fn party(&self) -> Party<'_> {
         match &self.kind {
             Kind::Pod(pod) => Party::of_pod(pod),
             Kind::Address(address) => Party::Address(*address),
@@ -93,25 +93,6 @@ pub(super) struct Compared {
     pub(super) open: BTreeSet<(matrix::Party, matrix::Party)>,
     /// Required connections that the policies leave undefined.
     pub(super) undefined: BTreeSet<String>,
-    pub(super) closed_by_sender: Vec<ClosedBySender>,
-}
-
-/// A connection to another tenant that only the policies of the sender deny, so that it depends on them alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ClosedBySender {
-    /// The tenant that sends.
-    pub tenant: String,
-    /// The tenant that would receive.
-    pub into: String,
-    /// A pod that would send.
-    pub from: String,
-    /// A pod that would receive.
-    pub to: String,
-    /// The first port, such as `TCP 8080`.
-    pub port: String,
-    /// What the policies say.
-    pub reasons: Vec<String>,
 }
 
 /// Compares the policies of a cluster with what is wanted.
@@ -148,12 +129,7 @@ pub(super) fn gaps(cluster: &Cluster, own: &str, tenancy: &Tenancy, families: &[
             found.compare(from, to, tenancy, &mut reach, &named);
         }
     }
-    Compared {
-        gaps: found.gaps.into_values().collect(),
-        open: found.open,
-        undefined: found.undefined,
-        closed_by_sender: found.closed_by_sender.into_values().collect(),
-    }
+    Compared { gaps: found.gaps.into_values().collect(), open: found.open, undefined: found.undefined }
 }
 
 /// What tells gaps apart for a reader.
@@ -174,14 +150,11 @@ struct Found<'a> {
     gaps: BTreeMap<Key, Gap>,
     open: BTreeSet<(matrix::Party, matrix::Party)>,
     undefined: BTreeSet<String>,
-    /// By both tenants.
-    closed_by_sender: BTreeMap<(String, String), ClosedBySender>,
 }
 
 impl<'a> Found<'a> {
     fn new(engine: &'a Engine, families: &'a [IpFamily]) -> Self {
-        let (gaps, open, undefined) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { engine, families, gaps, open, undefined, closed_by_sender: BTreeMap::new() }
+        Self { engine, families, gaps: BTreeMap::new(), open: BTreeSet::new(), undefined: BTreeSet::new() }
     }
 
     fn compare(
@@ -215,17 +188,14 @@ impl<'a> Found<'a> {
                 self.undefined
                     .insert(format!("it is not defined whether {from} reaches {to}: wanted: {why}"));
             }
-            if wish == Wish::Forbidden && is_denied {
-                self.look_for_ingress(from, to, protocol, range.first());
-            }
             if is_wrong {
                 let key = (is_allowed, why, mode == Mode::Monitor);
                 wrong.entry(key).or_default().push((protocol, range));
             }
         }
         for ((is_open, why, monitored), ranges) in wrong {
-            let reasons =
-                ranges.first().map(|(protocol, range)| self.reasons(from, to, *protocol, range.first()));
+            let first = ranges.first().map(|(protocol, range)| (*protocol, range.first()));
+            let reasons = first.map(|at| reasons(self.engine, self.families, [from, to], at));
             let ports: Connections = ranges.into_iter().collect();
             let gap = Gap {
                 from: from.name.clone(),
@@ -237,7 +207,7 @@ impl<'a> Found<'a> {
                 ports: ports.to_string(),
                 wanted: if is_open { Decision::Deny } else { Decision::Allow },
                 why,
-                reasons: reasons.iter().flatten().map(ToString::to_string).collect(),
+                reasons: reasons.unwrap_or_default(),
                 monitored,
                 more: 0,
             };
@@ -251,55 +221,27 @@ impl<'a> Found<'a> {
             self.gaps.entry(key).and_modify(|gap| gap.more += 1).or_insert(gap);
         }
     }
+}
 
-    /// Records a denied connection between two tenants if the receiver's policies let it in.
-    fn look_for_ingress(&mut self, from: &End, to: &End, protocol: Protocol, port: Port) {
-        let (Some(tenant), Some(into)) = (from.tenants.first(), to.tenants.first()) else { return };
-        let pair = (tenant.clone(), into.clone());
-        if to.tenants.contains(tenant) || self.closed_by_sender.contains_key(&pair) {
-            return;
-        }
-        let reasons = self.reasons(from, to, protocol, port);
-        let denies = |reason: &Reason| match reason {
-            Reason::Isolated { direction, .. } => *direction == Direction::Ingress,
-            Reason::DeniedBy(rule) => rule.direction == Direction::Ingress,
-            Reason::NotIsolated(_)
-            | Reason::AllowedBy { .. }
-            | Reason::PassedBy(_)
-            | Reason::OwnAddress
-            | Reason::OwnNode
-            | Reason::NoPodNetwork
-            | Reason::Undefined(_)
-            | Reason::Reading { .. } => false,
-        };
-        if reasons.iter().any(denies) {
-            return;
-        }
-        let closed = ClosedBySender {
-            tenant: tenant.clone(),
-            into: into.clone(),
-            from: from.name.clone(),
-            to: to.name.clone(),
-            port: format!("{protocol} {port}"),
-            reasons: reasons.iter().map(ToString::to_string).collect(),
-        };
-        self.closed_by_sender.insert(pair, closed);
-    }
-
-    /// Returns why the policies decide as they do about a connection.
-    fn reasons(&self, from: &End, to: &End, protocol: Protocol, port: Port) -> Vec<Reason> {
-        let of_address = [from, to].into_iter().find_map(|end| match end.kind {
-            Kind::Address(address) => Some(IpFamily::of(address)),
-            Kind::Pod(_) => None,
-        });
-        let Some(family) = of_address.or_else(|| self.families.first().copied()) else { return Vec::new() };
-        let (source, destination) = (from.endpoint, Destination::Endpoint(to.endpoint));
-        self.engine.evaluate(&Flow { source, destination, family, protocol, port }).reasons
-    }
+/// Returns why the policies decide as they do about a connection.
+pub(super) fn reasons(
+    engine: &Engine,
+    families: &[IpFamily],
+    [from, to]: [&End; 2],
+    (protocol, port): (Protocol, Port),
+) -> Vec<String> {
+    let of_address = [from, to].into_iter().find_map(|end| match end.kind {
+        Kind::Address(address) => Some(IpFamily::of(address)),
+        Kind::Pod(_) => None,
+    });
+    let Some(family) = of_address.or_else(|| families.first().copied()) else { return Vec::new() };
+    let (source, destination) = (from.endpoint, Destination::Endpoint(to.endpoint));
+    let expected = engine.evaluate(&Flow { source, destination, family, protocol, port });
+    expected.reasons.iter().map(ToString::to_string).collect()
 }
 
 /// Returns one pod for each group of the engine, namespace and set of selectors of the intent.
-fn pods(engine: &Engine, reach: &Reach<'_>, tenancy: &Tenancy) -> Vec<End> {
+pub(super) fn pods(engine: &Engine, reach: &Reach<'_>, tenancy: &Tenancy) -> Vec<End> {
     let selectors: Vec<&LabelSelector> = tenancy.pod_selectors().collect();
     let mut seen = BTreeSet::new();
     let mut ids: HashMap<Group, usize> = HashMap::new();
@@ -351,7 +293,7 @@ fn parts((first, last): (IpAddr, IpAddr), nets: &[IpNet]) -> Vec<(IpAddr, IpAddr
 }
 
 /// Returns the ports at which the intent may change its mind.
-fn named_ports(tenancy: &Tenancy) -> Vec<(Protocol, PortRange)> {
+pub(super) fn named_ports(tenancy: &Tenancy) -> Vec<(Protocol, PortRange)> {
     let of_nodes =
         tenancy.node_ports().into_iter().map(|(protocol, port)| (protocol, PortRange::single(port)));
     let api =
@@ -361,7 +303,7 @@ fn named_ports(tenancy: &Tenancy) -> Vec<(Protocol, PortRange)> {
 }
 
 /// Splits the ports of each protocol where one of these sets, or a named port, begins or ends.
-fn segments(sets: &[&Connections], named: &[(Protocol, PortRange)]) -> Vec<(Protocol, PortRange)> {
+pub(super) fn segments(sets: &[&Connections], named: &[(Protocol, PortRange)]) -> Vec<(Protocol, PortRange)> {
     let mut segments = Vec::new();
     for protocol in Protocol::ALL {
         let of_sets = sets.iter().flat_map(|set| set.ports(protocol));

@@ -3,6 +3,7 @@
 
 mod address;
 mod class;
+mod closed_by_sender;
 mod end;
 mod gap;
 mod label_leak;
@@ -20,7 +21,8 @@ mod stranger;
 mod workload;
 
 pub use address::families;
-pub use gap::{ClosedBySender, Gap};
+pub use closed_by_sender::ClosedBySender;
+pub use gap::Gap;
 pub use label_leak::LabelLeak;
 pub use matrix::{Matrix, Party, State};
 pub use options::Options;

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::class::{Class, classes, twin};
+use super::closed_by_sender::{ClosedBySender, closed_by_sender};
 use super::end::End;
-use super::gap::{ClosedBySender, Compared, Gap, gaps};
+use super::gap::{Compared, Gap, gaps};
 use super::label_leak::{LabelLeak, label_leaks};
 use super::lack::lacks;
 use super::matrix::Party as Owner;
@@ -90,8 +91,8 @@ impl Plan {
         let families = options.families.clone();
         let mut twins = twins(snapshot, tenancy, &options.unusable, &mut cluster);
         // With the twins, because a namespace may have no pod yet.
-        let Compared { gaps, open, undefined, closed_by_sender } =
-            gaps(&cluster, &options.strangers, tenancy, &families);
+        let Compared { gaps, open, undefined } = gaps(&cluster, &options.strangers, tenancy, &families);
+        let closed_by_sender = closed_by_sender(&cluster, tenancy, &families, &gaps);
         let of_workloads = match options.to_workloads {
             true => workload::questions(&twins, &snapshot.cluster, tenancy, &families),
             false => Vec::new(),

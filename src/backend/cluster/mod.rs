@@ -254,6 +254,7 @@ impl Cluster {
         let Shared { client, prepared, .. } = &*self.shared;
         // Prepared namespaces are empty when they are given back.
         if prepared.is_none() {
+            cluster_policies::delete_all(client, &self.shared.selector()).await?;
             let own = [self.shared.namespace_of_canaries(), self.shared.names_of_nodes().namespace(NODES)];
             let found = cleanup::list(client, &self.shared.selector()).await?;
             let others = found.iter().map(ResourceExt::name_any).filter(|name| !own.contains(name));
