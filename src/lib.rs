@@ -44,7 +44,7 @@
 // The faults of the lab are in modules that other systems compile, too. `--cfg without_lab` imitates such a system.
 #![cfg_attr(
     any(without_lab, not(target_os = "linux")),
-    expect(dead_code, unused_imports, reason = "a netproof without the lab uses no fault")
+    expect(dead_code, reason = "a netproof without the lab uses no fault")
 )]
 
 // `pub` is what tests, benches and the program need.
