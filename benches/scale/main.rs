@@ -156,7 +156,7 @@ fn measure(name: &str) {
     );
 }
 
-/// What this process has used so far.
+/// Time and memory that this process has used.
 struct Cost {
     at: Instant,
     /// CPU time in seconds, if the system tells it.

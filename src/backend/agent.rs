@@ -410,20 +410,12 @@ fn millis(timeout: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-
     use super::*;
+    use crate::backend::fake_agent::answering;
 
     /// Connects to a server that answers every request with this text.
     async fn connect_to(info: String) -> Result<Agent, Error> {
-        let (own, mut other) = duplex(4_096);
-        tokio::spawn(async move {
-            let _ = other.read(&mut [0; 4_096]).await;
-            let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{info}", info.len());
-            let _ = other.write_all(response.as_bytes()).await;
-            std::future::pending::<()>().await;
-        });
-        Agent::connect("x/a".to_owned(), "token".to_owned(), Box::new(Single::new(own))).await
+        Agent::connect("x/a".to_owned(), "token".to_owned(), answering(info)).await
     }
 
     /// Agents of different versions do not understand each other's probes. Every cell would look denied.

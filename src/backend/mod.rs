@@ -3,6 +3,8 @@
 mod address;
 mod agent;
 pub mod cluster;
+#[cfg(test)]
+mod fake_agent;
 mod interference;
 #[cfg(all(target_os = "linux", not(without_lab)))]
 pub mod lab;

@@ -52,8 +52,8 @@ struct View {
     bar: Option<ProgressBar>,
     requested: usize,
     finished: usize,
-    /// Whether scenarios are run again, alone.
-    is_alone: bool,
+    /// What precedes the names of scenarios. It says whether they are run again, alone.
+    prefix: &'static str,
     /// The name of each running scenario, and the last thing that it finished.
     running: BTreeMap<usize, (String, String)>,
 }
@@ -71,7 +71,7 @@ impl View {
                 self.running.insert(*index, (name.clone(), String::new()));
             }
             Event::AloneStarted { requested } => {
-                (self.requested, self.finished, self.is_alone) = (*requested, 0, true);
+                (self.requested, self.finished, self.prefix) = (*requested, 0, "alone: ");
             }
             Event::Baseline { index, cells, .. } => {
                 self.has_finished(*index, &format!("{} cells", thousands(*cells)));
@@ -88,17 +88,17 @@ impl View {
                 // The error ends the run, and the command prints it.
                 let is_printed_later = result.failure.as_ref().is_some_and(|failure| failure.everywhere);
                 if self.bar.is_none() && !is_printed_later {
-                    let (line, alone) = (lines(&line(result)), if self.is_alone { "alone: " } else { "" });
+                    let (line, prefix) = (lines(&line(result)), self.prefix);
                     // An error means that standard error is closed: no user reads it.
-                    let _ = writeln!(std::io::stderr(), "[{}/{}] {alone}{line}", index + 1, self.requested);
+                    let _ = writeln!(std::io::stderr(), "[{}/{}] {prefix}{line}", index + 1, self.requested);
                 }
             }
         }
         if let Some(bar) = &self.bar {
             bar.set_length(self.requested as u64);
             bar.set_position(self.finished as u64);
-            let alone = if self.is_alone { "alone: " } else { "" };
-            let running = self.running.values().map(|(name, now)| format!("{alone}{name}{now}"));
+            let prefix = self.prefix;
+            let running = self.running.values().map(|(name, now)| format!("{prefix}{name}{now}"));
             let running: Vec<_> = running.collect();
             bar.set_message(shown(running.join(" · ")));
         }

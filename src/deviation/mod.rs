@@ -37,7 +37,7 @@ use follower::Memory;
 
 pub(crate) use combining::CompileFault;
 pub(crate) use follower::{EnforcerState, Follower, Opening};
-pub(crate) use packets::{DatapathFault, Traffic};
+pub(crate) use packets::{DatapathFault, Passing, Traffic};
 pub(crate) use quirks::RouteQuirk;
 pub(crate) use services::untranslated;
 

@@ -21,6 +21,34 @@ pub enum DatapathFault {
     DeliversLate,
 }
 
+/// The packets that a fault lets pass, whatever the policies say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passing {
+    All,
+    /// At the enforcer of this direction.
+    At(Direction),
+    Some(Traffic),
+}
+
+impl DatapathFault {
+    /// Returns which packets it lets pass. `None` if it does something else.
+    pub fn passing(self) -> Option<Passing> {
+        match self {
+            Self::NoEnforcement => Some(Passing::All),
+            Self::Ignores(direction) => Some(Passing::At(direction)),
+            Self::Opens(traffic) => Some(Passing::Some(traffic)),
+            Self::OwnNodeClosed
+            | Self::BeforeTranslation
+            | Self::LookupsOverTcpClosed
+            | Self::DropReplies
+            | Self::Stateless
+            | Self::EgressShortcut
+            | Self::DeadPath
+            | Self::DeliversLate => None,
+        }
+    }
+}
+
 /// Packets that have something in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Traffic {

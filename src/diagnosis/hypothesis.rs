@@ -102,21 +102,10 @@ impl Parts {
 
     /// Returns whether packets are only let pass, so that everything that is allowed is delivered.
     pub(super) fn only_open(&self) -> bool {
-        let opens = |fault: &DatapathFault| match fault {
-            DatapathFault::NoEnforcement | DatapathFault::Ignores(_) | DatapathFault::Opens(_) => true,
-            DatapathFault::OwnNodeClosed
-            | DatapathFault::BeforeTranslation
-            | DatapathFault::LookupsOverTcpClosed
-            | DatapathFault::DropReplies
-            | DatapathFault::Stateless
-            | DatapathFault::EgressShortcut
-            | DatapathFault::DeadPath
-            | DatapathFault::DeliversLate => false,
-        };
         self.knowledge.is_empty()
             && self.compile.is_empty()
             && self.routes.is_empty()
-            && self.datapath.iter().all(opens)
+            && self.datapath.iter().all(|fault| fault.passing().is_some())
     }
 
     pub(super) fn has_route(&self, quirk: RouteQuirk) -> bool {

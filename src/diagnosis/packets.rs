@@ -1,7 +1,7 @@
 //! Which packets meet the rules, if the data path has a fault.
 
 use super::ground::Ground;
-use crate::deviation::{DatapathFault, Traffic};
+use crate::deviation::{DatapathFault, Passing, Traffic};
 use crate::plan::Route;
 use crate::policy::{Destination, Direction, Endpoint, Engine, Flow, IpFamily, Node, Pod, Port, Protocol};
 
@@ -141,19 +141,11 @@ impl<'a> Leg<'a> {
 
     /// Returns whether a fault lets the packet pass the enforcer of a direction, which is on this node.
     pub(super) fn passes(&self, fault: DatapathFault, direction: Direction, node: &str) -> bool {
-        match fault {
-            DatapathFault::NoEnforcement => true,
-            DatapathFault::Ignores(ignored) => ignored == direction,
-            DatapathFault::Opens(traffic) => self.is_in(traffic, node),
-            DatapathFault::OwnNodeClosed
-            | DatapathFault::BeforeTranslation
-            | DatapathFault::LookupsOverTcpClosed
-            | DatapathFault::DropReplies
-            | DatapathFault::Stateless
-            | DatapathFault::EgressShortcut
-            | DatapathFault::DeadPath
-            | DatapathFault::DeliversLate => false,
-        }
+        fault.passing().is_some_and(|passing| match passing {
+            Passing::All => true,
+            Passing::At(enforced) => enforced == direction,
+            Passing::Some(traffic) => self.is_in(traffic, node),
+        })
     }
 
     fn is_in(&self, traffic: Traffic, node: &str) -> bool {

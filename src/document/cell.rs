@@ -188,11 +188,6 @@ impl Cell {
         }
     }
 
-    /// Returns whether packets did something else than the policies promise, and the scenario was run again alone.
-    pub fn is_tried_alone(&self) -> bool {
-        self.alone.is_some()
-    }
-
     /// Returns whether packets differed only while other scenarios ran.
     pub fn differs_only_beside_others(&self) -> bool {
         self.alone == Some(Verdict::Match)

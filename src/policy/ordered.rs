@@ -140,8 +140,20 @@ impl PeerSpec {
 impl Policies {
     /// Returns the selectors by which the policies and their peers select pods.
     pub(super) fn pod_selectors(&self) -> impl Iterator<Item = &LabelSelector> {
+        self.scopes().map(|scope| &scope.pods)
+    }
+
+    /// Returns the selectors by which the policies and their peers select namespaces.
+    pub(crate) fn namespace_selectors(&self) -> impl Iterator<Item = &LabelSelector> {
+        self.scopes().filter_map(|scope| match &scope.namespaces {
+            Namespaces::Selected(selector) => Some(selector),
+            Namespaces::Named(_) => None,
+        })
+    }
+
+    fn scopes(&self) -> impl Iterator<Item = &PodScope> {
         let peers = self.peers.iter().filter_map(|(_, peer)| peer.pods());
-        self.list.iter().map(|policy| &policy.subjects).chain(peers).map(|scope| &scope.pods)
+        self.list.iter().map(|policy| &policy.subjects).chain(peers)
     }
 }
 

@@ -107,9 +107,7 @@ impl Report<'_> {
             Plain(&run.backend),
         );
         self.page.line(format!("{}  {}: {scope}", paint(style, word), paint(STRONG, what)));
-        if let Some(node) = &run.leaking_node {
-            let text =
-                format!("every leak is at {node}: other nodes denied everything that they had to deny");
+        if let Some(text) = view::only_leaking_node(run) {
             self.page.line(paint(BAD, Plain(text)));
         }
         if *outcome == Outcome::Fail {

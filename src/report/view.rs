@@ -132,13 +132,19 @@ pub(super) fn seen(cell: &Cell) -> String {
     }
 }
 
+/// Returns that all leaks are at one node, if they are.
+pub(super) fn only_leaking_node(run: &RunDocument) -> Option<String> {
+    let node = run.leaking_node.as_ref()?;
+    Some(format!("every leak is at {node}: other nodes denied everything that they had to deny"))
+}
+
 /// Returns what a scenario has shown alone, in which packets differed while others ran.
 pub(super) fn alone(scenario: &Scenario, alone: &Alone) -> String {
     let beside = alone.beside.join(", ");
     if let Some(why) = &alone.not_run {
         return format!("ran beside {beside}; not run alone: {why}");
     }
-    let tried = scenario.steps.iter().flat_map(|step| &step.cells).filter(|cell| cell.is_tried_alone());
+    let tried = scenario.steps.iter().flat_map(|step| &step.cells).filter(|cell| cell.alone.is_some());
     let (only, too): (Vec<_>, Vec<_>) = tried.partition(|cell| cell.differs_only_beside_others());
     let too = match too.len() {
         _ if only.is_empty() => "the same alone".to_owned(),

@@ -38,12 +38,11 @@ impl ScenarioResult {
         }
         for (own, alone) in self.steps.iter_mut().zip(&alone.steps) {
             for alone in &alone.cells {
-                let seen = own.cells.iter().position(|cell| cell.cell == alone.cell);
-                let differed = seen.and_then(|place| own.cells.get(place)).is_some_and(CellResult::differs);
-                if !differed && alone.differs() {
+                let is_it = |cell: &CellResult| cell.cell == alone.cell && cell.differs();
+                if alone.differs() && !own.cells.iter().any(is_it) {
                     add_earlier(own, alone);
                 }
-                let cell = own.cells.iter_mut().find(|cell| cell.cell == alone.cell && cell.differs());
+                let cell = own.cells.iter_mut().find(|cell| is_it(cell));
                 // A late change has no other verdict than one in time.
                 if let Some(cell) = cell.filter(|_| alone.verdict != Verdict::Match || !alone.is_late()) {
                     cell.alone = Some(alone.verdict.clone());

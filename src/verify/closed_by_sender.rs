@@ -1,13 +1,13 @@
 //! Connections to other tenants that only the policies of the sending tenant deny. A tenant that changes its own policies
 //! gets in. Found by the engine alone; no packet is sent.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::gap::{End, Gap, named_ports, pods, reasons, segments};
 use crate::policy::{Cluster, Decision, Engine, IpFamily, Port, Protocol};
-use crate::tenants::{Tenancy, Tenant, Wish};
+use crate::tenants::{Tenancy, Wish};
 
 /// A connection to another tenant that only the policies of the sender deny, so that it depends on them alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,67 +35,56 @@ pub(super) fn closed_by_sender(
     families: &[IpFamily],
     gaps: &[Gap],
 ) -> Vec<ClosedBySender> {
-    tenancy.tenants().iter().flat_map(|tenant| of_tenant(tenant, cluster, tenancy, families, gaps)).collect()
-}
-
-fn of_tenant(
-    tenant: &Tenant,
-    cluster: &Cluster,
-    tenancy: &Tenancy,
-    families: &[IpFamily],
-    gaps: &[Gap],
-) -> Vec<ClosedBySender> {
-    let mut without = cluster.clone();
-    without.policies.retain(|policy| !tenant.namespaces.contains(&policy.namespace));
-    if without.policies.len() == cluster.policies.len() {
-        return Vec::new();
+    // What a tenant receives from another one depends on no other egress rules than these.
+    let mut cluster = cluster.clone();
+    for policy in &mut cluster.policies {
+        policy.egress =
+            policy.egress.take().filter(|_| tenancy.tenants_of(&policy.namespace).next().is_none());
     }
-    let engine = Engine::new(without);
+    let engine = Engine::new(cluster);
     let mut reach = engine.reach();
     let (ends, named) = (pods(&engine, &reach, tenancy), named_ports(tenancy));
-    let is_open = |into: &String| {
-        gaps.iter().any(|gap| {
-            gap.wanted == Decision::Deny
-                && gap.from_tenants.contains(&tenant.name)
-                && gap.to_tenants.contains(into)
-        })
-    };
-    let (mut found, mut known) = (Vec::new(), BTreeSet::new());
-    for from in ends.iter().filter(|end| end.tenants.contains(&tenant.name)) {
-        for to in ends.iter().filter(|end| !end.tenants.contains(&tenant.name)) {
-            let Some(into) = to.tenants.first().filter(|into| !known.contains(*into) && !is_open(into))
-            else {
+    let mut found: BTreeMap<(&String, &String), ClosedBySender> = BTreeMap::new();
+    for from in &ends {
+        for to in &ends {
+            let (Some(tenant), Some(into)) = (from.tenants.first(), to.tenants.first()) else { continue };
+            let pair = (tenant, into);
+            if to.tenants.contains(tenant) || found.contains_key(&pair) || is_open(gaps, pair) {
                 continue;
-            };
+            }
             let id = reach.between(&[from.group], &[to.group]);
             let allowed = reach.connections(id).allowed.clone();
-            let is_forbidden = |at: &(_, _)| {
-                let (protocol, port) = *at;
+            let is_forbidden = |(protocol, port)| {
                 let intent = tenancy.intent(from.party(), to.party(), port, protocol);
                 intent.is_some_and(|intent| intent.wish == Wish::Forbidden)
             };
             let segments = segments(&[&allowed], &named).into_iter();
             let mut ports = segments.map(|(protocol, range)| (protocol, range.first()));
-            let at = ports.find(|at| allowed.contains(at.0, at.1) && is_forbidden(at));
-            if let Some(at) = at {
-                known.insert(into.clone());
-                found.push(example(tenant, into, [from, to], at, reasons(&engine, families, [from, to], at)));
+            if let Some(at) = ports.find(|at| allowed.contains(at.0, at.1) && is_forbidden(*at)) {
+                let reasons = reasons(&engine, families, [from, to], at);
+                found.insert(pair, example(pair, [from, to], at, reasons));
             }
         }
     }
-    found
+    found.into_values().collect()
+}
+
+/// Returns whether the policies let something forbidden through between two tenants today.
+fn is_open(gaps: &[Gap], (tenant, into): (&String, &String)) -> bool {
+    gaps.iter().any(|gap| {
+        gap.wanted == Decision::Deny && gap.from_tenants.contains(tenant) && gap.to_tenants.contains(into)
+    })
 }
 
 fn example(
-    tenant: &Tenant,
-    into: &str,
+    (tenant, into): (&String, &String),
     [from, to]: [&End; 2],
     (protocol, port): (Protocol, Port),
     reasons: Vec<String>,
 ) -> ClosedBySender {
     ClosedBySender {
-        tenant: tenant.name.clone(),
-        into: into.to_owned(),
+        tenant: tenant.clone(),
+        into: into.clone(),
         from: from.name.clone(),
         to: to.name.clone(),
         port: format!("{protocol} {port}"),

@@ -76,11 +76,6 @@ impl End {
             Kind::Address(_) => None,
         }
     }
-
-    /// Returns the tenants, or the one party that is no tenant.
-    fn parties(&self) -> impl Iterator<Item = matrix::Party> {
-        self.tenants.iter().cloned().map(Some).chain(self.tenants.is_empty().then_some(None))
-    }
 }
 
 /// Name of an imaginary namespace of no tenant.
@@ -169,8 +164,7 @@ impl<'a> Found<'a> {
         let connections = reach.connections(id);
         let (allowed, undefined) = (connections.allowed.clone(), connections.undefined.clone());
         if !allowed.is_empty() {
-            let pairs = from.parties().flat_map(|from| to.parties().map(move |to| (from.clone(), to)));
-            self.open.extend(pairs);
+            self.open.extend(matrix::pairs(&from.tenants, &to.tenants));
         }
         let mut wrong: BTreeMap<(bool, String, bool), Vec<(Protocol, PortRange)>> = BTreeMap::new();
         for (protocol, range) in segments(&[&allowed, &undefined], named) {

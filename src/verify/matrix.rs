@@ -64,10 +64,10 @@ pub struct Matrix {
 impl Matrix {
     /// Collects the states of a check. The cells of the step are in the order of the questions. Probes are a sample, so what
     /// the policies allow (`open`) and where they are not as wanted (`gaps`) counts without packets, too.
-    pub(super) fn new(
+    pub(super) fn new<'a>(
         questions: &[Question],
         step: Option<&StepResult>,
-        gaps: impl Iterator<Item = [Vec<String>; 2]>,
+        gaps: impl Iterator<Item = [&'a [String]; 2]>,
         open: &BTreeSet<(Party, Party)>,
     ) -> Self {
         let mut states = BTreeMap::new();
@@ -78,12 +78,7 @@ impl Matrix {
                 continue;
             }
             let state = State::of(cell);
-            for from in parties(&question.from) {
-                for to in parties(&question.to) {
-                    let known = states.entry((from.clone(), to)).or_insert(state);
-                    *known = state.max(*known);
-                }
-            }
+            raise(&mut states, pairs(&question.from, &question.to), state);
         }
         for (pair, state) in &mut states {
             if *state == State::Isolated && open.contains(pair) {
@@ -91,18 +86,28 @@ impl Matrix {
             }
         }
         for [from, to] in gaps {
-            for from in parties(&from) {
-                for to in parties(&to) {
-                    let known = states.entry((from.clone(), to)).or_insert(State::PolicyGap);
-                    *known = State::PolicyGap.max(*known);
-                }
-            }
+            raise(&mut states, pairs(from, to), State::PolicyGap);
         }
         Self { states }
     }
 }
 
-/// Returns the tenants of an end. A pod of a namespace that several tenants own counts for each of them.
+/// Records a state of these pairs, unless a worse one is known.
+fn raise(states: &mut BTreeMap<(Party, Party), State>, pairs: Vec<(Party, Party)>, state: State) {
+    for pair in pairs {
+        let known = states.entry(pair).or_insert(state);
+        *known = state.max(*known);
+    }
+}
+
+/// Returns the pairs of parties between ends that belong to these tenants. A pod of a namespace that several tenants own
+/// counts for each of them.
+pub(super) fn pairs(from: &[String], to: &[String]) -> Vec<(Party, Party)> {
+    let to = parties(to);
+    parties(from).into_iter().flat_map(|from| to.iter().map(move |to| (from.clone(), to.clone()))).collect()
+}
+
+/// Returns the tenants of an end, or the one party that is none.
 fn parties(tenants: &[String]) -> Vec<Party> {
     match tenants {
         [] => vec![None],

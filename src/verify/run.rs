@@ -121,7 +121,7 @@ pub async fn check<B: Backend>(
     let (questions, silent) = (std::mem::take(&mut asked.questions), std::mem::take(&mut asked.silent));
     let required = std::mem::take(&mut asked.required);
     let scenario = asked.into_scenario(settings.repeat, start.elapsed());
-    let gaps = plan.gaps.iter().map(|gap| [gap.from_tenants.clone(), gap.to_tenants.clone()]);
+    let gaps = plan.gaps.iter().map(|gap| [gap.from_tenants.as_slice(), gap.to_tenants.as_slice()]);
     let matrix = Matrix::new(&questions, scenario.steps.first(), gaps, &plan.open);
     let result = |scenario: ScenarioResult| RunResult {
         scenarios: vec![scenario],

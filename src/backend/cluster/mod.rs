@@ -367,7 +367,7 @@ pub struct ClusterBackend {
     scheduled: Arc<Scheduled>,
     group: Group,
     deployment: Deployment,
-    /// What the scenario needs of nodes.
+    /// The parts of nodes that the scenario uses.
     needs: Needs,
     /// The agents outside of the cluster and on nodes that it uses. `None` until it has waited for them.
     leases: Option<(Vec<Lease>, node_agents::Lease)>,

@@ -18,7 +18,7 @@ use crate::scenario::Scenario;
 use crate::snapshot::Identity;
 use crate::world::{Action, Capability, EndpointName, World};
 
-/// What a scenario needs of nodes.
+/// The parts of nodes that a scenario uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Needs {
     /// Agents in the networks of its nodes.

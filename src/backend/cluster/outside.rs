@@ -142,23 +142,25 @@ impl Outside {
     /// leases. So scenarios never wait for each other in a circle.
     pub(super) async fn lease(&self, world: &World) -> Vec<Lease> {
         let mut leases = Vec::new();
-        for host in &self.0 {
-            if world.externals.iter().any(|external| host.may_play(external)) {
-                let turn = Arc::clone(&host.turn).lock_owned().await;
-                leases.push(Lease { host: Arc::clone(host), _turn: turn });
-            }
+        for host in self.playing(world) {
+            let turn = Arc::clone(&host.turn).lock_owned().await;
+            leases.push(Lease { host: Arc::clone(host), _turn: turn });
         }
         leases
     }
 
     /// Returns leases of the hosts that can play externals of this state. `None` if another scenario uses one of them.
     pub(super) fn try_lease(&self, world: &World) -> Option<Vec<Lease>> {
-        let can_play = |host: &&Arc<Host>| world.externals.iter().any(|external| host.may_play(external));
-        let leases = self.0.iter().filter(can_play).map(|host| {
+        let leases = self.playing(world).map(|host| {
             let turn = Arc::clone(&host.turn).try_lock_owned().ok()?;
             Some(Lease { host: Arc::clone(host), _turn: turn })
         });
         leases.collect()
+    }
+
+    /// Returns the hosts that can play externals of a state, in the order in which they are taken.
+    fn playing(&self, world: &World) -> impl Iterator<Item = &Arc<Host>> {
+        self.0.iter().filter(|host| world.externals.iter().any(|external| host.may_play(external)))
     }
 
     /// Returns how each external takes part in a state with these policies. `own` are the externals with the addresses
@@ -285,25 +287,15 @@ impl Connect for Direct {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-
     use super::*;
-    use crate::backend::Single;
     use crate::backend::cluster::mocked::{scenario, state_after};
+    use crate::backend::fake_agent::answering;
 
     /// Returns an agent that only says who it is.
     async fn agent(name: &str) -> Agent {
         let (version, wire) = (env!("CARGO_PKG_VERSION"), netproof_probe::wire::WIRE_VERSION);
         let info = format!(r#"{{"name": "{name}", "version": "{version}", "wire": {wire}}}"#);
-        let (own, mut other) = duplex(4_096);
-        tokio::spawn(async move {
-            let _ = other.read(&mut [0; 4_096]).await;
-            let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{info}", info.len());
-            let _ = other.write_all(response.as_bytes()).await;
-            std::future::pending::<()>().await;
-        });
-        let way = Box::new(Single::new(own));
-        Agent::connect_to_any(String::new(), "token".to_owned(), way).await.unwrap()
+        Agent::connect_to_any(String::new(), "token".to_owned(), answering(info)).await.unwrap()
     }
 
     /// Returns hosts with these names and addresses.

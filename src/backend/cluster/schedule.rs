@@ -18,7 +18,7 @@ pub(super) struct Turn {
     pub(super) group: Group,
     /// Its initial state.
     pub(super) world: World,
-    /// What it needs of nodes.
+    /// The parts of nodes that it uses.
     pub(super) needs: Needs,
 }
 

@@ -11,10 +11,8 @@ impl Report<'_> {
     pub(super) fn verdict(&mut self) {
         let run = self.run;
         self.headline();
-        if let Some(node) = &run.leaking_node {
-            let place =
-                format!("every leak is at {node}: other nodes denied everything that they had to deny");
-            self.page.line(paint(BAD, Plain(place)));
+        if let Some(text) = view::only_leaking_node(run) {
+            self.page.line(paint(BAD, Plain(text)));
         }
         if run.interrupted {
             let (done, requested) = (run.scenarios.len(), run.requested);

@@ -13,7 +13,7 @@ use crate::backend::Error;
 use crate::backend::cluster::cluster_policies;
 use crate::backend::cluster::deployment::intact::added_containers;
 use crate::backend::cluster::request::{Namespaced, bounded, failed, persistently};
-use crate::policy::{LabelSelector, Labels, Namespaces};
+use crate::policy::{LabelSelector, Labels};
 use crate::snapshot::Identity;
 use crate::world::World;
 
@@ -90,13 +90,8 @@ impl Recorded {
 /// Returns the keys of the labels by which policies select namespaces.
 fn read_keys(world: &World) -> BTreeSet<String> {
     let policies = world.cluster.all_policies();
-    let peers = policies.peers.iter().filter_map(|(_, peer)| peer.pods());
-    let scopes = policies.list.iter().map(|policy| &policy.subjects).chain(peers);
-    let selectors = scopes.filter_map(|scope| match &scope.namespaces {
-        Namespaces::Selected(selector) => Some(selector),
-        Namespaces::Named(_) => None,
-    });
-    selectors.flat_map(LabelSelector::requirements).map(|requirement| requirement.key().clone()).collect()
+    let requirements = policies.namespace_selectors().flat_map(LabelSelector::requirements);
+    requirements.map(|requirement| requirement.key().clone()).collect()
 }
 
 /// Returns the labels whose keys decide.
